@@ -1,0 +1,351 @@
+"""The command line: the only code that knows the argument parser, and the only one that catches everything.
+
+Each verb lives in `commands/<verb>.py`; it is imported when it is called, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from generator.errors import Problems, Refusal
+from generator.outcome import Outcome, announce, ask, pick_progress, say, show
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+EXIT_PROBLEMS, EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 130
+FORMATS = ("table", "json", "basic")
+
+
+def common(command: Command) -> Command:
+    """The options that every verb has: where the library is, and how to print."""
+    options = (
+        click.option(
+            "-f",
+            "--output-format",
+            type=click.Choice(FORMATS),
+            default="table",
+            help="How to print: for a person, a program or a pipe.",
+        ),
+        click.option(
+            "-C",
+            "--root",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            default=Path(),
+            help="The library's folder. Default: this one.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def server(command: Command) -> Command:
+    """The options of verbs that talk to a server. Credentials come from the environment only."""
+    options = (
+        click.option("-t", "--target", help="A target of octosteps.yaml. Default: OCTOPUS_URL."),
+        click.option("-s", "--space", help="The space's name or id. Default: OCTOPUS_SPACE."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def finish(outcome: Outcome, output_format: str) -> NoReturn:
+    """Print what came out, and end with its exit code."""
+    sys.exit(show(outcome, output_format=output_format))
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="OCTOPUS_URL, OCTOPUS_API_KEY or OCTOPUS_ACCESS_TOKEN, and OCTOPUS_SPACE name the server. "
+    "Exit codes: 0 done, 1 problems or a refusal, 2 usage, 3 a bug, 4 changes wait, 130 interrupted.",
+)
+@click.version_option(None, "-v", "--version", package_name="octosteps")
+def octosteps() -> None:
+    """Python step templates for Octopus Deploy: from YAML specs into projects that cooperate."""
+
+
+@octosteps.command()
+@click.argument("name")
+@common
+def new(name: str, root: Path, output_format: str) -> None:
+    """Begin a step template: a spec and its entry script, ready to pass `check`."""
+    from generator.commands import new as verb
+
+    finish(verb.run(root=root, name=name), output_format)
+
+
+@octosteps.command()
+@click.option(
+    "--against",
+    metavar="REF",
+    help="Also fail when content differs from build/ at this git ref and version: does not.",
+)
+@common
+def check(against: str | None, root: Path, output_format: str) -> None:
+    """Find every fault in the library's specs, scripts and coordination files."""
+    from generator.commands import check as verb
+
+    finish(verb.run(root=root, against=against), output_format)
+
+
+@octosteps.command()
+@click.option("--check", "check_only", is_flag=True, help="Write nothing; exit 1 when build/ is not current.")
+@common
+def build(check_only: bool, root: Path, output_format: str) -> None:
+    """Render every spec into build/: the step template's JSON and the script to review."""
+    from generator.commands import build as verb
+
+    finish(verb.run(root=root, check_only=check_only, progress=pick_progress()), output_format)
+
+
+@octosteps.command()
+@click.argument("names", nargs=-1)
+@common
+def bump(names: Sequence[str], root: Path, output_format: str) -> None:
+    """Raise `version:` by one in the named specs, or in all that differ from build/."""
+    from generator.commands import bump as verb
+
+    finish(verb.run(root=root, names=names), output_format)
+
+
+@octosteps.command()
+@click.argument("name")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A parameter's value; a secret as KEY=env:NAME.",
+)
+@click.option(
+    "--variable",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A variable as Octopus would give it.",
+)
+@click.option("--interpreter", metavar="PYTHON", help="The Python to run it with. Default: this one.")
+@common
+def run(
+    name: str,
+    settings: Sequence[str],
+    variables: Sequence[str],
+    interpreter: str | None,
+    root: Path,
+    output_format: str,
+) -> None:
+    """Run a step template's script here, outside Octopus, as Octopus' runner starts it."""
+    from generator.commands import run as verb
+
+    outcome = verb.run(
+        root=root,
+        name=name,
+        settings=settings,
+        variables=variables,
+        environ=os.environ,
+        interpreter=interpreter,
+        on_line=lambda line: announce(
+            {"category": line.category, "text": line.text},
+            f"{line.category:9} {line.text}",
+            output_format=output_format,
+        ),
+    )
+    finish(outcome, output_format)
+
+
+def interactive(no_prompt: bool) -> bool:
+    """Whether a person can be asked: at a terminal, outside CI, and not forbidden."""
+    return sys.stdin.isatty() and not no_prompt and not os.environ.get("CI")
+
+
+@octosteps.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "-n",
+    "--name",
+    "names",
+    multiple=True,
+    help="Only this step template; a built-in one too. Repeat for several.",
+)
+@click.option("--force", is_flag=True, help="Take over, or overwrite what was edited on the server.")
+@click.option("--prune", is_flag=True, help="Remove owned steps that the file no longer names.")
+@click.option("--exit-code", is_flag=True, help="Exit 4 when changes wait.")
+@server
+@common
+def plan(
+    files: Sequence[Path],
+    names: Sequence[str],
+    force: bool,
+    prune: bool,
+    exit_code: bool,
+    target: str | None,
+    space: str | None,
+    root: Path,
+    output_format: str,
+) -> None:
+    """Show what `apply` would change: the library's templates, or with coordination FILES the projects' steps."""
+    from generator.commands import plan as verb
+
+    outcome = verb.run(
+        root=root,
+        files=files,
+        names=names,
+        environ=os.environ,
+        target=target,
+        space=space,
+        force=force,
+        prune=prune,
+        exit_code=exit_code,
+        progress=pick_progress(),
+    )
+    finish(outcome, output_format)
+
+
+@octosteps.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "-n",
+    "--name",
+    "names",
+    multiple=True,
+    help="Only this step template; a built-in one too. Repeat for several.",
+)
+@click.option("--force", is_flag=True, help="Take over, or overwrite what was edited on the server.")
+@click.option("--prune", is_flag=True, help="Remove owned steps that the file no longer names.")
+@click.option("--no-prompt", is_flag=True, help="Do not ask; write what the plan says.")
+@server
+@common
+def apply(
+    files: Sequence[Path],
+    names: Sequence[str],
+    force: bool,
+    prune: bool,
+    no_prompt: bool,
+    target: str | None,
+    space: str | None,
+    root: Path,
+    output_format: str,
+) -> None:
+    """Publish the library's templates, or with coordination FILES import their steps into the projects."""
+    from generator.commands import apply as verb
+
+    outcome = verb.run(
+        root=root,
+        files=files,
+        names=names,
+        environ=os.environ,
+        target=target,
+        space=space,
+        force=force,
+        prune=prune,
+        confirm=ask if interactive(no_prompt) else None,
+        progress=pick_progress(),
+    )
+    finish(outcome, output_format)
+
+
+@octosteps.command()
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8065, show_default=True, help="0 picks a free one."
+)
+@click.option("--api-key", help="The key that it accepts, for tests only. Default: a new one.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    help="60: an hour passes in a minute.",
+)
+@click.option(
+    "--task-cap",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Tasks that run at the same time.",
+)
+@click.option("--interpreter", metavar="PYTHON", help="The Python for the steps' scripts. Default: this one.")
+@common
+def emulate(
+    port: int,
+    api_key: str | None,
+    speed: float,
+    task_cap: int,
+    interpreter: str | None,
+    root: Path,
+    output_format: str,
+) -> None:
+    """Serve a local Octopus Server that runs Python steps for real, until interrupted. Loopback only."""
+    from generator.commands import emulate as verb
+
+    def tell(facts: Mapping[str, str]) -> None:
+        announce(
+            facts,
+            f"OCTOPUS_URL={facts['url']}\nOCTOPUS_API_KEY={facts['apiKey']}",
+            output_format=output_format,
+        )
+
+    verb.run(
+        port=port, api_key=api_key, speed=speed, task_cap=task_cap, interpreter=interpreter, announce=tell
+    )
+
+
+@octosteps.command()
+@common
+def demo(root: Path, output_format: str) -> None:
+    """Show the whole way on the emulator: build, publish, import, deploy four cooperating projects."""
+    from generator.commands import demo as verb
+
+    tell = say if output_format != "table" else lambda text: announce({}, text, output_format="table")
+    finish(verb.run(root=root, tell=tell), output_format)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command line and exit with the code that design and README list."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        octosteps.main(args=words, prog_name="octosteps", standalone_mode=False)
+        code = 0
+    except click.exceptions.Abort:
+        code = EXIT_INTERRUPTED
+    except click.ClickException as fault:
+        fault.show()
+        code = fault.exit_code if fault.exit_code != 1 else EXIT_USAGE
+    except Problems as fault:
+        code = show(
+            Outcome(problems=fault.problems, exit_code=EXIT_PROBLEMS), output_format=asked_format(words)
+        )
+    except Refusal as fault:
+        print(f"octosteps: {fault}", file=sys.stderr)
+        if asked_format(words) == "json":
+            show(Outcome(data={"refused": str(fault)}), output_format="json")
+        code = EXIT_PROBLEMS
+    except KeyboardInterrupt:
+        print("octosteps: interrupted", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        print("octosteps: this is a bug of ours: please report it with the lines above", file=sys.stderr)
+        code = EXIT_BUG
+    sys.exit(code)
+
+
+def asked_format(words: Sequence[str]) -> str:
+    """The output format on a command line that ended before its options could be handed on."""
+    for place, word in enumerate(words):
+        if word in ("-f", "--output-format") and place + 1 < len(words):
+            return words[place + 1]
+        if word.startswith(("--output-format=", "-f")):
+            return word.removeprefix("--output-format=").removeprefix("-f")
+    return "table"
