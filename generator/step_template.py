@@ -1,0 +1,344 @@
+"""A step template as Octopus keeps it, in one normal form, and its JSON in three dialects.
+
+The Library file (`to_json`, what `build/<slug>.json` holds and the portal's import takes), the body of a POST or PUT
+(`to_api`) and the server's resource (`from_api`) all meet in `StepTemplate`, so that equal content is `==`. Owns the marker
+by which we know our own templates, and the digest that tells whether somebody has edited one. Rendering is left to `render`.
+
+Source of the fields and their forms: the API reference page "Action templates", the public community Library
+(OctopusDeploy/Library, its 600 files and its validation tests) and OctopusClients.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+SENSITIVE = "Sensitive"
+SCRIPT_BODY = "Octopus.Action.Script.ScriptBody"
+CONTROL_TYPE = "Octopus.ControlType"
+SELECT_OPTIONS = "Octopus.SelectOptions"
+
+MARKER_ID = "octosteps.template.id"
+MARKER_REVISION = "octosteps.template.revision"
+MARKER_DIGEST = "octosteps.template.digest"
+_MARKERS = frozenset({MARKER_ID, MARKER_REVISION, MARKER_DIGEST})
+
+# The header that templates/script.py.j2 writes. A template that was pasted into Octopus carries no marker properties, so
+# these lines are how it is still known.
+_HEADER_ID = re.compile(r"^# id: ([0-9a-fA-F-]{36})$", re.MULTILINE)
+_HEADER_REVISION = re.compile(r"^# revision: (\d+)$", re.MULTILINE)
+_HEADER_DIGEST = re.compile(r"^# digest:.*$", re.MULTILINE)
+_HEADER_END = re.compile(r"^(?!#)", re.MULTILINE)
+
+EXPORTED_AT = "2026-01-01T00:00:00.000Z"
+"""`$Meta.ExportedAt` where the spec names none: the Library wants the field, and a clock would change every build."""
+OCTOPUS_VERSION = "2026.1.0"
+LAST_MODIFIED_BY = "octosteps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateParameter:
+    """One field of the form. `default` None and "" mean the same to Octopus and are kept as None; a secret never has one."""
+
+    id: str = field(default="", compare=False)
+    name: str
+    label: str = ""
+    help_text: str = ""
+    default: str | None = None
+    control_type: str = "SingleLineText"
+    select_options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTemplate:
+    """The content of a step template; `==` compares what the server runs and shows, not ids, revisions or dates."""
+
+    spec_id: str = field(default="", compare=False)
+    revision: int = field(default=0, compare=False)
+    name: str
+    description: str = ""
+    action_type: str = "Octopus.Script"
+    properties: Mapping[str, str] = field(default_factory=dict)
+    parameters: tuple[TemplateParameter, ...] = ()
+    packages: tuple[Mapping[str, Any], ...] = ()
+    git_dependencies: tuple[Mapping[str, Any], ...] = ()
+    category: str = field(default="", compare=False)
+    exported_at: str = field(default=EXPORTED_AT, compare=False)
+    octopus_version: str = field(default=OCTOPUS_VERSION, compare=False)
+    last_modified_by: str = field(default=LAST_MODIFIED_BY, compare=False)
+
+    @property
+    def script(self) -> str:
+        """The script body; empty when the template has none."""
+        return self.properties.get(SCRIPT_BODY, "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marker:
+    """What a template of ours says about itself."""
+
+    spec_id: str
+    revision: int
+    digest: str
+
+
+# --- the Library file ----------------------------------------------------------------------------------------------
+
+
+def to_json(template: StepTemplate) -> dict[str, Any]:
+    """The template in the Library's format, fields in the order of the portal's export."""
+    return {
+        "Id": template.spec_id,
+        "Name": template.name,
+        "Description": template.description,
+        "ActionType": template.action_type,
+        "Version": template.revision,
+        "CommunityActionTemplateId": None,
+        "Packages": [dict(package) for package in template.packages],
+        "GitDependencies": [dict(dependency) for dependency in template.git_dependencies],
+        "Properties": dict(sorted(template.properties.items())),
+        "Parameters": [_parameter_to_json(parameter) for parameter in template.parameters],
+        "$Meta": {
+            "ExportedAt": template.exported_at,
+            "OctopusVersion": template.octopus_version,
+            "Type": "ActionTemplate",
+        },
+        "LastModifiedBy": template.last_modified_by,
+        "Category": template.category,
+    }
+
+
+def to_text(template: StepTemplate) -> str:
+    """`to_json` as a file: two spaces, one newline at the end."""
+    return json.dumps(to_json(template), indent=2, ensure_ascii=False) + "\n"
+
+
+def from_json(document: Mapping[str, Any]) -> StepTemplate:
+    """The template in a Library file: `Id` is the spec's, `Version` its revision."""
+    meta = document.get("$Meta") or {}
+    return _template(
+        document,
+        spec_id=document.get("Id") or "",
+        revision=int(document.get("Version") or 0),
+        category=document.get("Category") or "",
+        exported_at=meta.get("ExportedAt") or EXPORTED_AT,
+        octopus_version=meta.get("OctopusVersion") or OCTOPUS_VERSION,
+        last_modified_by=document.get("LastModifiedBy") or LAST_MODIFIED_BY,
+    )
+
+
+# --- the API ---------------------------------------------------------------------------------------------------------
+
+
+def to_api(
+    template: StepTemplate, space_id: str, *, found: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The body of a POST, or of a PUT over `found` (the server's resource), with our marker among its properties.
+
+    A secret's default that somebody set on the server is kept: the API shows only that there is one (`{"HasValue": true}`),
+    and takes that back to mean "unchanged" (source: OctopusClients, Model/PropertyValueResource.cs).
+    """
+    kept = {
+        parameter.get("Name"): parameter["DefaultValue"]
+        for parameter in (found or {}).get("Parameters") or ()
+        if isinstance(parameter.get("DefaultValue"), Mapping) and parameter["DefaultValue"].get("HasValue")
+    }
+    parameters = []
+    for parameter in template.parameters:
+        document = _parameter_to_json(parameter)
+        if parameter.control_type == SENSITIVE and parameter.name in kept:
+            document["DefaultValue"] = {"HasValue": True, "NewValue": None, "Hint": None}
+        parameters.append(document)
+    body: dict[str, Any] = {
+        "Name": template.name,
+        "Description": template.description,
+        "ActionType": template.action_type,
+        "SpaceId": space_id,
+        "CommunityActionTemplateId": None,
+        "Packages": [dict(package) for package in template.packages],
+        "GitDependencies": [dict(dependency) for dependency in template.git_dependencies],
+        "Properties": {
+            **template.properties,
+            MARKER_ID: template.spec_id,
+            MARKER_REVISION: str(template.revision),
+            MARKER_DIGEST: digest(template),
+        },
+        "Parameters": parameters,
+    }
+    if found is not None:
+        body = {"Id": found["Id"], "Version": found.get("Version"), **body}
+        body["CommunityActionTemplateId"] = found.get("CommunityActionTemplateId")
+    return body
+
+
+def from_api(document: Mapping[str, Any]) -> StepTemplate:
+    """The server's resource in the normal form, without our marker; spec id and revision are the marker's."""
+    marker = read_marker(document)
+    return _template(
+        document,
+        spec_id=marker.spec_id if marker else "",
+        revision=marker.revision if marker else 0,
+    )
+
+
+def read_marker(document: Mapping[str, Any]) -> Marker | None:
+    """Which spec and revision a server's resource says it was made from; None when it is not ours.
+
+    The properties come first; a template that was pasted from `build/` has the script's header only.
+    """
+    properties = document.get("Properties") or {}
+    spec_id, digest_ = properties.get(MARKER_ID), properties.get(MARKER_DIGEST)
+    if isinstance(spec_id, str) and spec_id and isinstance(digest_, str):
+        revision = properties.get(MARKER_REVISION)
+        return Marker(
+            spec_id=spec_id,
+            revision=int(revision) if isinstance(revision, str) and revision.isdecimal() else 0,
+            digest=digest_,
+        )
+    header = _header(_text(properties.get(SCRIPT_BODY)))
+    found_id, found_revision = _HEADER_ID.search(header), _HEADER_REVISION.search(header)
+    found_digest = _HEADER_DIGEST.search(header)
+    if not (found_id and found_revision and found_digest):
+        return None
+    return Marker(
+        spec_id=found_id.group(1),
+        revision=int(found_revision.group(1)),
+        digest=found_digest.group().removeprefix("# digest:").strip(),
+    )
+
+
+def marker_holds(document: Mapping[str, Any]) -> bool:
+    """Whether a server's resource still has the content that its marker vouches for: nobody has edited it there."""
+    marker = read_marker(document)
+    return marker is not None and marker.digest == digest(from_api(document))
+
+
+# --- the digest ------------------------------------------------------------------------------------------------------
+
+
+def digest(template: StepTemplate) -> str:
+    """`sha256:<hex>` of the canonical content: without ids, revision number, dates, category, secrets and the header's own digest."""
+    properties = dict(template.properties)
+    if SCRIPT_BODY in properties:
+        properties[SCRIPT_BODY] = with_digest(properties[SCRIPT_BODY], "")
+    content = {
+        "name": template.name,
+        "description": template.description,
+        "action_type": template.action_type,
+        "properties": properties,
+        "parameters": [
+            [
+                parameter.name,
+                parameter.label,
+                parameter.help_text,
+                parameter.default,
+                parameter.control_type,
+                list(parameter.select_options),
+            ]
+            for parameter in template.parameters
+        ],
+        "packages": [
+            {key: value for key, value in package.items() if key != "Id"} for package in template.packages
+        ],
+        "git_dependencies": [dict(dependency) for dependency in template.git_dependencies],
+    }
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return "sha256:" + hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def with_digest(script: str, value: str) -> str:
+    """The script with `value` in its header's digest line; unchanged when it has no such line."""
+    header = _header(script)
+    line = f"# digest: {value}".rstrip()
+    return _HEADER_DIGEST.sub(line, header, count=1) + script[len(header) :]
+
+
+def _header(script: str) -> str:
+    end = _HEADER_END.search(script)
+    return script[: end.start()] if end else script
+
+
+# --- the normal form -------------------------------------------------------------------------------------------------
+
+
+def _template(document: Mapping[str, Any], **rest: Any) -> StepTemplate:
+    properties = {
+        str(name): _text(value)
+        for name, value in (document.get("Properties") or {}).items()
+        if name not in _MARKERS and value not in (None, "")
+    }
+    return StepTemplate(
+        name=_text(document.get("Name")),
+        description=_text(document.get("Description")).rstrip(),
+        action_type=_text(document.get("ActionType")),
+        properties=properties,
+        parameters=tuple(map(_parameter_from_json, document.get("Parameters") or ())),
+        packages=tuple(map(normal_package, document.get("Packages") or ())),
+        git_dependencies=tuple(dict(item) for item in document.get("GitDependencies") or ()),
+        **rest,
+    )
+
+
+def normal_package(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A package reference without what servers add: a null version, null step-package inputs, empty properties."""
+    package = {
+        key: value
+        for key, value in document.items()
+        if not (key in ("Version", "StepPackageInputsReferenceId") and value in (None, ""))
+    }
+    package["PackageId"] = package.get("PackageId") or None
+    package["FeedId"] = package.get("FeedId") or None
+    package["Properties"] = {name: _text(value) for name, value in (package.get("Properties") or {}).items()}
+    return package
+
+
+def _parameter_to_json(parameter: TemplateParameter) -> dict[str, Any]:
+    settings = {CONTROL_TYPE: parameter.control_type}
+    if parameter.select_options:
+        settings[SELECT_OPTIONS] = "\n".join(parameter.select_options)
+    document: dict[str, Any] = {
+        "Id": parameter.id,
+        "Name": parameter.name,
+        "Label": parameter.label,
+        "HelpText": parameter.help_text,
+        "DefaultValue": None if parameter.control_type == SENSITIVE else parameter.default or "",
+        "DisplaySettings": settings,
+    }
+    if not parameter.id:
+        del document["Id"]  # the server makes one
+    return document
+
+
+def _parameter_from_json(document: Mapping[str, Any]) -> TemplateParameter:
+    settings = document.get("DisplaySettings") or {}
+    control_type = _text(settings.get(CONTROL_TYPE)) or "SingleLineText"
+    default = document.get("DefaultValue")
+    options = _text(settings.get(SELECT_OPTIONS)) if control_type == "Select" else ""
+    return TemplateParameter(
+        id=document.get("Id") or "",
+        name=_text(document.get("Name")),
+        label=_text(document.get("Label")),
+        help_text=_text(document.get("HelpText")).rstrip(),
+        default=None if control_type == SENSITIVE or isinstance(default, Mapping) else _text(default) or None,
+        control_type=control_type,
+        select_options=_lines(options),
+    )
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(line for line in text.split("\n") if line)
+
+
+def _text(value: object) -> str:
+    """A value of a document as text with plain line ends; the portal in a Windows browser stores `\\r\\n`."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.replace("\r\n", "\n") if "\r" in value else value
+    if isinstance(value, Mapping | Sequence):
+        return json.dumps(value, sort_keys=True)
+    return str(value)
