@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,7 +99,7 @@ def to_json(template: StepTemplate) -> dict[str, Any]:
         "ActionType": template.action_type,
         "Version": template.revision,
         "CommunityActionTemplateId": None,
-        "Packages": [dict(package) for package in template.packages],
+        "Packages": [_package_to_json(package, template) for package in template.packages],
         "GitDependencies": [dict(dependency) for dependency in template.git_dependencies],
         "Properties": dict(sorted(template.properties.items())),
         "Parameters": [_parameter_to_json(parameter) for parameter in template.parameters],
@@ -159,7 +160,7 @@ def to_api(
         "ActionType": template.action_type,
         "SpaceId": space_id,
         "CommunityActionTemplateId": None,
-        "Packages": [dict(package) for package in template.packages],
+        "Packages": [_package_to_json(package, template) for package in template.packages],
         "GitDependencies": [dict(dependency) for dependency in template.git_dependencies],
         "Properties": {
             **template.properties,
@@ -221,7 +222,10 @@ def marker_holds(document: Mapping[str, Any]) -> bool:
 
 
 def digest(template: StepTemplate) -> str:
-    """`sha256:<hex>` of the canonical content: without ids, revision number, dates, category, secrets and the header's own digest."""
+    """`sha256:<hex>` of the canonical content.
+
+    Left out: ids, the revision, dates, the category, secrets' defaults, and the digest line of the script's own header.
+    """
     properties = dict(template.properties)
     if SCRIPT_BODY in properties:
         properties[SCRIPT_BODY] = with_digest(properties[SCRIPT_BODY], "")
@@ -241,9 +245,7 @@ def digest(template: StepTemplate) -> str:
             ]
             for parameter in template.parameters
         ],
-        "packages": [
-            {key: value for key, value in package.items() if key != "Id"} for package in template.packages
-        ],
+        "packages": [dict(package) for package in template.packages],
         "git_dependencies": [dict(dependency) for dependency in template.git_dependencies],
     }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -284,16 +286,27 @@ def _template(document: Mapping[str, Any], **rest: Any) -> StepTemplate:
 
 
 def normal_package(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A package reference without what servers add: a null version, null step-package inputs, empty properties."""
+    """A package reference without its id and what servers add: a null version, null step-package inputs."""
     package = {
         key: value
         for key, value in document.items()
-        if not (key in ("Version", "StepPackageInputsReferenceId") and value in (None, ""))
+        if key != "Id" and not (key in ("Version", "StepPackageInputsReferenceId") and value in (None, ""))
     }
     package["PackageId"] = package.get("PackageId") or None
     package["FeedId"] = package.get("FeedId") or None
     package["Properties"] = {name: _text(value) for name, value in (package.get("Properties") or {}).items()}
     return package
+
+
+def _package_to_json(package: Mapping[str, Any], template: StepTemplate) -> dict[str, Any]:
+    if not template.spec_id:
+        return dict(package)  # the server makes an id
+    return {"Id": stable_id(template.spec_id, f"package {package.get('Name')}"), **package}
+
+
+def stable_id(spec_id: str, name: str) -> str:
+    """The same GUID for the same thing of the same spec, whenever and wherever it is built."""
+    return str(uuid.uuid5(uuid.UUID(spec_id), name))
 
 
 def _parameter_to_json(parameter: TemplateParameter) -> dict[str, Any]:

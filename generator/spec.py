@@ -1,0 +1,376 @@
+"""What a step template is, as its spec says it: the data type, the types of parameters, and how values look in Octopus.
+
+`parse_spec` turns a read file into a `Spec` or tells every fault of the file by itself. Faults that need the entry script or
+other specs are found in `rules` and told by `workspace`.
+"""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path as FilePath
+from typing import Any
+
+from generator.errors import Problem, Problems
+from generator.source import Path, Source, check_schema
+from generator.step_template import EXPORTED_AT, LAST_MODIFIED_BY, OCTOPUS_VERSION, stable_id
+
+MOST_PARAMETERS = 20
+RUN_ON = {"worker": "true", "server": "true", "targets": "false"}
+"""`run_on` and the property Octopus.Action.RunOnServer, which the portal reads in lower case. Whether the server's own worker
+or a pool runs it is chosen in each step: a template has no word for it."""
+
+EXPRESSION = "#" + "{"
+"""How an Octostache expression opens; spelt so that no file of ours holds the two characters in a row in code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One field of the form: `on_timeout` in the spec (`key`), `OnTimeout` (`name`), `Prefix.OnTimeout` in Octopus (`variable`)."""
+
+    key: str
+    name: str
+    variable: str
+    label: str
+    type: str
+    required: bool = False
+    default: str | None = None  # in Octopus' form
+    choices: Mapping[str, str] = field(default_factory=dict)
+    help: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One spec file. `source_name` is its path as printed, `script` the path of the entry script below the scripts folder."""
+
+    source_name: str
+    id: str
+    name: str
+    category: str
+    version: int
+    description: str
+    script: str
+    prefix: str
+    run_on: str
+    parameters: tuple[Parameter, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    vars: Mapping[str, Any] = field(default_factory=dict)
+    exported_at: str = EXPORTED_AT
+    octopus_version: str = OCTOPUS_VERSION
+    last_modified_by: str = LAST_MODIFIED_BY
+
+    @property
+    def slug(self) -> str:
+        """The spec file's name without folder and ending: what its files in `build/` are called."""
+        return FilePath(self.source_name).stem
+
+
+@cache
+def read_schema() -> Mapping[str, object]:
+    """The JSON Schema of spec files, draft 2020-12."""
+    text = (FilePath(__file__).parent / "schema.json").read_text(encoding="utf-8")
+    schema: Mapping[str, object] = json.loads(text)
+    return schema
+
+
+def parse_spec(source: Source) -> Spec:
+    """The spec in a file. Errors: Problems with every fault that the file shows by itself."""
+    problems = [*check_schema(source, read_schema()), *check_spec(source)]
+    if problems:
+        raise Problems(problems)
+    data = source.data
+    return Spec(
+        source_name=source.name,
+        id=data["id"].lower(),
+        name=data["name"],
+        category=data["category"],
+        version=data["version"],
+        description=data["description"].rstrip(),
+        script=data["script"],
+        prefix=data["prefix"],
+        run_on=data["run_on"],
+        parameters=tuple(
+            _parameter(key, entry, data["prefix"], data["id"])
+            for key, entry in data.get("parameters", {}).items()
+        ),
+        outputs=data.get("outputs", {}),
+        vars=data.get("vars", {}),
+        exported_at=data.get("exported_at", EXPORTED_AT),
+        octopus_version=data.get("octopus_version", OCTOPUS_VERSION),
+        last_modified_by=data.get("last_modified_by", LAST_MODIFIED_BY),
+    )
+
+
+def parameter_name(key: str) -> str:
+    """`on_timeout` -> `OnTimeout`: the parameter's name in Octopus, without the prefix."""
+    return "".join(word[:1].upper() + word[1:] for word in key.split("_"))
+
+
+def _parameter(key: str, entry: Mapping[str, Any], prefix: str, spec_id: str) -> Parameter:
+    name = parameter_name(key)
+    parameter = Parameter(
+        key=key,
+        name=name,
+        variable=f"{prefix}.{name}",
+        label=entry["label"],
+        type=entry["type"],
+        required=entry.get("required", False),
+        choices=entry.get("choices", {}),
+        help=entry.get("help", "").rstrip(),
+        id=stable_id(spec_id, name),
+    )
+    if "default" not in entry:
+        return parameter
+    return Parameter(**{**parameter.__dict__, "default": octopus_text(parameter, entry["default"])})
+
+
+# --- faults of one spec by itself that a schema cannot say ---------------------------------------------------------
+
+
+def check_spec(source: Source) -> list[Problem]:
+    """Faults beyond the schema's; works on whatever of the file has the right shape, so that all are told in one run."""
+    data = source.data
+    problems: list[Problem] = []
+    for name in _mapping(data.get("outputs")):
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            message = f"the output's name '{name}' must be letters, digits and '_'"
+            problems.append(source.problem(("outputs", name), message, at_key=True))
+    parameters = _mapping(data.get("parameters"))
+    if len(parameters) > MOST_PARAMETERS:
+        message = (
+            f"{len(parameters)} parameters make a form that nobody fills in: {MOST_PARAMETERS} is the most"
+        )
+        hint = "share one field with a small grammar, or 'name = value' lines of a field of type pairs"
+        problems.append(source.problem(("parameters",), message, hint, at_key=True))
+    seen: dict[str, str] = {}
+    for key, entry in parameters.items():
+        path: Path = ("parameters", key)
+        problems.extend(
+            source.problem(path, message, hint, at_key=True) for message, hint in _key_faults(key)
+        )
+        folded = parameter_name(key).lower()
+        if folded in seen and key != seen[folded]:
+            message = f"'{key}' and '{seen[folded]}' are one name to Octopus, which ignores case"
+            problems.append(source.problem(path, message, at_key=True))
+        seen.setdefault(folded, key)
+        if isinstance(entry, dict):
+            problems.extend(_parameter_problems(source, path, key, entry))
+    return problems
+
+
+def _key_faults(key: str) -> Iterator[tuple[str, str]]:
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", key):
+        yield f"the parameter's name '{key}' must be small letters, digits and single '_'", "like on_timeout"
+    elif keyword.iskeyword(key):
+        yield f"'{key}' is a word of Python's own: the script could not write parameters.{key}", ""
+    elif key == "step":
+        yield "the parameter's name 'step' is taken: parameters.step is the running step", "like step_name"
+
+
+def _parameter_problems(source: Source, path: Path, key: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
+    kind = entry.get("type")
+    if not isinstance(kind, str) or kind not in TYPES:
+        return
+    choices = entry.get("choices")
+    if "choices" in entry and kind != "choice":
+        yield source.problem((*path, "choices"), f"a parameter of type {kind} has no choices", at_key=True)
+    for value, label in _mapping(choices).items():
+        if "|" in value or "\n" in value or (isinstance(label, str) and "\n" in label):
+            message = "a choice must be one line, and its value must not hold '|'"
+            yield source.problem((*path, "choices", value), message, at_key=True)
+    if "default" not in entry or entry["default"] is None:
+        return
+    where: Path = (*path, "default")
+    if kind == "secret":
+        message = "a secret has no default: it would be readable in the template"
+        yield source.problem(
+            where, message, "bind it to a sensitive project variable in the step", at_key=True
+        )
+        return
+    if kind == "choice" and not isinstance(choices, dict):
+        return
+    parameter = Parameter(key=key, name="", variable="", label="", type=kind, choices=_mapping(choices))
+    try:
+        octopus_text(parameter, entry["default"])
+    except ValueError as error:
+        message, _, hint = str(error).partition("\n")
+        written = source.written.get(where)
+        if written and "a text" in message:
+            hint = f'put it in quotes: "{written}"'
+        yield source.problem(where, f"the default does not fit the type {kind}: {message}", hint)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+# --- values ------------------------------------------------------------------------------------------------------------
+
+
+def octopus_text(parameter: Parameter, value: object) -> str:
+    """A YAML value as the text that Octopus keeps for the parameter.
+
+    An expression is taken as it is, for every type. Errors: ValueError with a message for people, where a second line is a
+    hint.
+    """
+    if isinstance(value, str) and EXPRESSION in value:
+        return value
+    if value is None:
+        raise ValueError(
+            f"there is no value\nwrite '' for an empty one; an unquoted {EXPRESSION} begins a comment in YAML"
+        )
+    return TYPES[parameter.type].to_text(parameter, value)
+
+
+def _want_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    shown = (
+        "true or false"
+        if isinstance(value, bool)
+        else "a number"
+        if isinstance(value, int | float)
+        else "a list"
+    )
+    if isinstance(value, Mapping):
+        shown = "a mapping"
+    raise ValueError(f"it must be a text, not {shown}\nput it in quotes")
+
+
+def _one_line(parameter: Parameter, value: object) -> str:
+    text = _want_text(value).strip()
+    if "\n" in text:
+        raise ValueError("it must be one line")
+    return text
+
+
+def _secret(parameter: Parameter, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("it must be a text\nput it in quotes")
+    return value
+
+
+def _lines(parameter: Parameter, value: object) -> str:
+    if isinstance(value, str):
+        return value.rstrip("\n")
+    if not isinstance(value, list):
+        raise ValueError("it must be a text or a list of texts")
+    return "\n".join(_one_line(parameter, item) for item in value)
+
+
+def _pairs(parameter: Parameter, value: object) -> str:
+    if isinstance(value, Mapping):
+        if any("=" in name or "\n" in name for name in value):
+            raise ValueError("a name must be one line without '='")
+        return "\n".join(f"{name} = {_one_line(parameter, item)}" for name, item in value.items())
+    text = _want_text(value).rstrip("\n")
+    for number, line in enumerate(text.split("\n"), 1):
+        name, equals, _ = line.partition("=")
+        if line.strip() and not (equals and name.strip()):
+            raise ValueError(f"line {number} is not 'name = value': '{line.strip()}'")
+    return text
+
+
+def _boolean(parameter: Parameter, value: object) -> str:
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().capitalize()
+    raise ValueError("it must be true or false")
+
+
+def _integer(parameter: Parameter, value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and re.fullmatch(r"\s*([-+]?[0-9]+)?\s*", value):
+        return value.strip()
+    raise ValueError("it must be a whole number")
+
+
+_DURATION = re.compile(r"(?=.)(?:\d+\s*d\s*)?(?:\d+\s*h\s*)?(?:\d+\s*m\s*)?(?:\d+\s*s)?", re.IGNORECASE)
+
+
+def _duration(parameter: Parameter, value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"a duration needs a unit\nlike {value}s or {value}m")
+    text = _one_line(parameter, value)
+    if text and not _DURATION.fullmatch(text):
+        unit = f"\nlike {text}s or {text}m" if text.isdigit() else "\nlike 90s, 30m, 2h, 1d or 1h30m"
+        raise ValueError(f"'{text}' is not a duration{unit}")
+    return text
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?\s*(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE)
+
+
+def _moment(parameter: Parameter, value: object) -> str:
+    text = _one_line(parameter, value)
+    ahead = text.startswith("+") and _DURATION.fullmatch(text[1:].strip())
+    if text and not ahead and not _MOMENT.fullmatch(text):
+        raise ValueError(f"'{text}' is not a moment\nlike 2026-05-01T10:00:00+02:00 or +90m")
+    return text
+
+
+def _choice(parameter: Parameter, value: object) -> str:
+    if isinstance(value, bool):
+        raise ValueError("it must be a text, and YAML reads it as true or false\nput it in quotes")
+    text = str(value) if isinstance(value, int) else _one_line(parameter, value)
+    if text and text not in parameter.choices:
+        from generator.source import closest
+
+        hint = closest(text, parameter.choices) or "one of " + ", ".join(parameter.choices)
+        raise ValueError(f"'{text}' is not among the choices\n{hint}")
+    return text
+
+
+_VERSION = r"\d+(?:\.\d+){0,3}(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?"
+_RANGE = re.compile(
+    rf"{_VERSION}|\d+(?:\.\d+){{0,2}}\.\*|\*|\[\s*{_VERSION}\s*\]"
+    rf"|[\[(]\s*(?:{_VERSION})?\s*,\s*(?:{_VERSION})?\s*[\])]"
+)
+
+
+def _version_range(parameter: Parameter, value: object) -> str:
+    text = _one_line(parameter, value)
+    if text and not _RANGE.fullmatch(text):
+        raise ValueError(f"'{text}' is not a version or range\nlike 2026.4.1, 2026.4.* or [1.0,2.0)")
+    return text
+
+
+@dataclass(frozen=True)
+class ParameterType:
+    """How one type of parameter is shown by Octopus' form, and how a YAML value becomes Octopus' text."""
+
+    control_type: str
+    to_text: Callable[[Parameter, object], str]
+
+
+# Every control type exists: they are those of the community Library's templates and of the official clients' lists
+# (OctopusClients Model/ControlType.cs, go-octopusdeploy display_settings.go). There is none for projects, environments,
+# channels or tenants in step templates: those are text.
+TYPES: Mapping[str, ParameterType] = {
+    "text": ParameterType("SingleLineText", _one_line),
+    "lines": ParameterType("MultiLineText", _lines),
+    "pairs": ParameterType("MultiLineText", _pairs),
+    "boolean": ParameterType("Checkbox", _boolean),
+    "integer": ParameterType("SingleLineText", _integer),
+    "duration": ParameterType("SingleLineText", _duration),
+    "moment": ParameterType("SingleLineText", _moment),
+    "choice": ParameterType("Select", _choice),
+    "secret": ParameterType("Sensitive", _secret),
+    "version_range": ParameterType("SingleLineText", _version_range),
+    "step": ParameterType("StepName", _one_line),
+    "package": ParameterType("Package", _one_line),
+    "worker_pool": ParameterType("WorkerPool", _one_line),
+    "certificate": ParameterType("Certificate", _one_line),
+    "aws_account": ParameterType("AmazonWebServicesAccount", _one_line),
+    "azure_account": ParameterType("AzureAccount", _one_line),
+    "google_account": ParameterType("GoogleCloudAccount", _one_line),
+    "generic_oidc_account": ParameterType("GenericOidcAccount", _one_line),
+    "username_password_account": ParameterType("UsernamePasswordAccount", _one_line),
+}
