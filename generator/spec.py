@@ -30,7 +30,7 @@ EXPRESSION = "#" + "{"
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One field of the form: `on_timeout` in the spec (`key`), `OnTimeout` (`name`), `Prefix.OnTimeout` in Octopus (`variable`)."""
+    """One field of the form: `on_timeout` in the spec (`key`), `OnTimeout` (`name`), `Prefix.OnTimeout` there (`variable`)."""
 
     key: str
     name: str
