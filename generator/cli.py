@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from generator.errors import Problems, Refusal
-from generator.outcome import Outcome, announce, ask, pick_progress, say, show
+from generator.outcome import Outcome, announce, ask, draw, pick_progress, show
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -302,8 +302,8 @@ def demo(root: Path, output_format: str) -> None:
     """Show the whole way on the emulator: build, publish, import, deploy four cooperating projects."""
     from generator.commands import demo as verb
 
-    tell = say if output_format != "table" else lambda text: announce({}, text, output_format="table")
-    finish(verb.run(root=root, tell=tell), output_format)
+    stream = sys.stdout if output_format == "table" else sys.stderr
+    finish(verb.run(tell=lambda part: draw(part, stream)), output_format)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TextIO, TypeVar
+from typing import Protocol, TextIO, TypeAlias, TypeVar
 
 from generator.errors import Problem
 
@@ -27,6 +27,9 @@ class Table:
     title: str = ""
 
 
+Part: TypeAlias = str | Table
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a command found or did.
@@ -36,7 +39,7 @@ class Outcome:
     """
 
     data: object = None
-    parts: Sequence[str | Table] = ()
+    parts: Sequence[Part] = ()
     lines: Sequence[str] = ()
     problems: Sequence[Problem] = field(default=())
     exit_code: int = 0
@@ -125,14 +128,19 @@ def show(outcome: Outcome, *, output_format: str = "table", out: TextIO | None =
             print(line, file=stream)
     else:
         for part in outcome.parts:
-            if isinstance(part, Table):
-                draw_table(part, stream)
-            elif part.startswith(("--- ", "diff ")) or "\n--- " in part:
-                draw_diff(part, stream)
-            else:
-                print(part, file=stream)
+            draw(part, stream)
     stream.flush()
     return outcome.exit_code
+
+
+def draw(part: Part, stream: TextIO) -> None:
+    """One part for a person: a table, a diff, or plain lines."""
+    if isinstance(part, Table):
+        draw_table(part, stream)
+    elif part.startswith(("--- ", "diff ")) or "\n--- " in part:
+        draw_diff(part, stream)
+    else:
+        print(part, file=stream, flush=True)
 
 
 def problem_json(problem: Problem) -> dict[str, object]:

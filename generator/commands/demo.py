@@ -1,0 +1,327 @@
+"""`octosteps demo`: the whole way on the embedded emulator, and nothing faked.
+
+It builds the step templates, starts the emulator, publishes, imports by the example coordination file, and deploys. The scripts
+that run are the ones that were built, started as Octopus' runner starts them, calling the emulator over HTTP. What is made up
+is only what people would have had already: four projects with a step or two of their own, and their releases.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from generator.commands import apply, build, plan
+from generator.emulator import Emulator
+from generator.errors import Refusal
+from generator.octopus.client import Client, connect
+from generator.octopus.records import Document
+from generator.outcome import Outcome, Part, Table
+
+Tell = Callable[[Part], None]
+
+# The demo's clock: children that "take" half a minute must not keep a person waiting.
+SPEED = 6.0
+LONGEST = 300.0
+ENVIRONMENTS = ("Test", "Production")
+PACKAGE = Path(__file__).resolve().parent.parent
+STATES_THAT_END = frozenset({"Success", "Failed", "Canceled", "TimedOut"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoProject:
+    """A project as people made it before octosteps came: its own steps, with how many seconds each lasts, and its releases."""
+
+    name: str
+    steps: Mapping[str, int]
+    releases: Sequence[str]
+
+
+PROJECTS = (
+    DemoProject(name="Database", steps={"Migrate schema": 12}, releases=("1.3.0", "1.4.0")),
+    DemoProject(name="Web", steps={"Deploy site": 10, "Warm up": 20}, releases=("2.7.0",)),
+    DemoProject(name="Search", steps={"Build index": 10}, releases=("1.10.0", "1.9.2")),
+    DemoProject(name="Shop", steps={"Announce": 1}, releases=("2026.11.1",)),
+)
+
+
+def run(*, tell: Tell) -> Outcome:
+    """Show the main job from spec to deployment. Exit code 0 when everything went as it should, the one refusal included.
+
+    `tell` gets each line or table as soon as it is known. In a checkout the library there is built in place; an installed
+    octosteps builds a copy of its own library in a temporary folder, and writes nowhere else.
+    """
+    with open_library() as library, Emulator(speed=SPEED) as emulator:
+        scene = Scene(library=library, emulator=emulator, tell=tell)
+        scene.build()
+        with connect(emulator.url, api_key=emulator.api_key) as client:
+            scene.publish()
+            make_projects(client, api_key=emulator.api_key)
+            scene.import_steps()
+            make_releases(client)
+            return scene.deploy(client)
+
+
+@contextmanager
+def open_library() -> Iterator[Path]:
+    """The folder whose library the demo builds: the checkout, or a temporary copy of what is installed."""
+    checkout = PACKAGE.parent
+    if (checkout / "step_templates").is_dir() and (checkout / "templates").is_dir():
+        yield checkout
+        return
+    with tempfile.TemporaryDirectory(prefix="octosteps-demo-") as folder:
+        for part in ("step_templates", "templates"):
+            shutil.copytree(PACKAGE / part, Path(folder) / part)
+        yield Path(folder)
+
+
+def find_example() -> Path:
+    """The example coordination file: in the package once installed, beside it in a checkout."""
+    for place in (PACKAGE, PACKAGE.parent):
+        example = place / "examples" / "shop" / "coordination.yaml"
+        if example.is_file():
+            return example
+    raise Refusal("the example coordination file is missing from this installation: install octosteps again")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """The acts of the demo, over one library and one emulator."""
+
+    library: Path
+    emulator: Emulator
+    tell: Tell
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        return {"OCTOPUS_URL": self.emulator.url, "OCTOPUS_API_KEY": self.emulator.api_key}
+
+    def title(self, text: str, command: str = "") -> None:
+        self.tell(f"\n== {text}")
+        if command:
+            self.tell(f"$ {command}")
+
+    def show(self, outcome: Outcome) -> Outcome:
+        for part in outcome.parts:
+            self.tell(part)
+        return outcome
+
+    def build(self) -> None:
+        self.title("The step templates, from their specs", "octosteps build")
+        self.show(build.run(root=self.library))
+
+    def publish(self) -> None:
+        self.title(f"The library of the emulated Octopus Server at {self.emulator.url}", "octosteps plan")
+        first = plan.run(root=self.library, environ=self.environ)
+        # A new template is all green: its summary says enough here, the script stands in build/.
+        self.tell(summary(first))
+        self.title("Publish", "octosteps apply")
+        self.show(apply.run(root=self.library, environ=self.environ))
+        self.title("Once more: nothing to do", "octosteps plan --exit-code")
+        again = self.show(plan.run(root=self.library, environ=self.environ, exit_code=True))
+        expect(again.exit_code == 0, "the second plan is not empty")
+
+    def import_steps(self) -> None:
+        example = find_example()
+        self.title("The steps, into four cooperating projects", f"octosteps apply {example.name}")
+        self.show(apply.run(root=self.library, files=[example], environ=self.environ))
+        again = plan.run(root=self.library, files=[example], environ=self.environ, exit_code=True)
+        expect(again.exit_code == 0, "the second plan of the steps is not empty")
+
+    def deploy(self, client: Client) -> Outcome:
+        self.title("Deploy Shop to Test")
+        self.tell(
+            "Shop deploys Web and Search side by side; each of the two needs Database and finds it not deployed."
+        )
+        parent = deploy(client, "Shop", "2026.11.1", "Test")
+        self.watch(client, parent)
+        self.title("Shop's task log, as Octopus shows it")
+        self.show_log(client, parent)
+        expect(read_task(client, parent)["State"] == "Success", "Shop's deployment to Test did not succeed")
+
+        databases = deployments_of(client, "Database")
+        askers = sorted(asker for asker in ("Web", "Search") if was_asked_by(client, asker))
+        self.title("Database: asked for twice, deployed once")
+        self.tell(
+            f"{' and '.join(askers)} both came to it; the server lists {len(databases)} deployment of Database."
+        )
+        expect(len(databases) == 1, f"Database was deployed {len(databases)} times")
+
+        self.title("Deploy Shop to Production: refused, and that is the point")
+        self.tell(
+            "Production wants Database [2.0,3.0) proven in Test; Test has 1.4.0. This deployment must fail."
+        )
+        refused = deploy(client, "Shop", "2026.11.1", "Production")
+        self.watch(client, refused)
+        task = read_task(client, refused)
+        self.show_log(client, refused)
+        expect(task["State"] == "Failed", "the wrong version was not refused")
+        expect(
+            "[2.0,3.0)" in task["ErrorMessage"],
+            f"the refusal does not name the version: {task['ErrorMessage']}",
+        )
+        self.tell(f"Failed as it should: {task['ErrorMessage']}")
+
+        self.title("All deployments")
+        table = report(client)
+        self.tell(table)
+        expect(not self.emulator.refused, f"the emulator did not know: {', '.join(self.emulator.refused)}")
+        return Outcome(
+            data={"deployments": [dict(zip(table.columns, row, strict=True)) for row in table.rows]}
+        )
+
+    def watch(self, client: Client, task_id: str) -> None:
+        """Tell every change of state until the task has ended. The states come from the server, as a person would look."""
+        seen: dict[str, str] = {}
+        deadline = time.monotonic() + LONGEST
+        while True:
+            for task in reversed(list(client.pages("tasks", name="Deploy"))):
+                if seen.get(task["Id"]) != task["State"]:
+                    seen[task["Id"]] = task["State"]
+                    self.tell(f"  {task['Description']}: {task['State']}")
+            if seen.get(task_id) in STATES_THAT_END:
+                return
+            expect(time.monotonic() < deadline, f"{task_id} has not ended after {LONGEST:.0f} s")
+            time.sleep(0.2)
+
+    def show_log(self, client: Client, task_id: str) -> None:
+        details = client.get(f"tasks/{task_id}/details", verbose="false")
+        for activity in details["ActivityLogs"]:
+            for line in log_lines(activity):
+                self.tell(line)
+
+
+def expect(held: bool, otherwise: str) -> None:
+    if not held:
+        raise Refusal(f"the demo did not go as it should: {otherwise}")
+
+
+def summary(outcome: Outcome) -> Part:
+    return outcome.parts[-1] if outcome.parts else ""
+
+
+def make_projects(client: Client, *, api_key: str) -> None:
+    """What the people of the demo had already: environments, projects with steps of their own, a service account's key."""
+    for order, name in enumerate(ENVIRONMENTS):
+        client.post("environments", {"Name": name, "SortOrder": order})
+    [lifecycle] = client.pages("lifecycles")
+    [group] = client.pages("projectgroups")
+    keys = client.post("libraryvariablesets", {"Name": "Coordination", "ContentType": "Variables"})
+    variables = client.get(f"variables/{keys['VariableSetId']}")
+    secret = {
+        "Name": "Coordination.ApiKey",
+        "Value": api_key,
+        "Type": "Sensitive",
+        "IsSensitive": True,
+        "Scope": {},
+    }
+    client.put(f"variables/{keys['VariableSetId']}", {**variables, "Variables": [secret]})
+    for project in PROJECTS:
+        made = client.post(
+            "projects",
+            {
+                "Name": project.name,
+                "LifecycleId": lifecycle["Id"],
+                "ProjectGroupId": group["Id"],
+                "IncludedLibraryVariableSetIds": [keys["Id"]],
+            },
+        )
+        process = client.get(f"deploymentprocesses/{made['DeploymentProcessId']}")
+        steps = [own_step(name, seconds) for name, seconds in project.steps.items()]
+        client.put(f"deploymentprocesses/{made['DeploymentProcessId']}", {**process, "Steps": steps})
+
+
+def own_step(name: str, seconds: int) -> Document:
+    """A step that people wrote in PowerShell: the emulator does not run it, it only lasts as long as it says."""
+    properties = {
+        "Octopus.Action.RunOnServer": "true",
+        "Octopus.Action.Script.ScriptSource": "Inline",
+        "Octopus.Action.Script.Syntax": "PowerShell",
+        "Octopus.Action.Script.ScriptBody": f"Write-Host '{name}'",
+        "octosteps.emulator.duration": str(seconds),
+    }
+    action = {"Name": name, "ActionType": "Octopus.Script", "Properties": properties}
+    return {"Name": name, "Properties": {}, "Actions": [action]}
+
+
+def make_releases(client: Client) -> None:
+    for project in PROJECTS:
+        found = client.get(f"projects/{project.name.lower()}")
+        for version in project.releases:
+            client.post(
+                "releases", {"ProjectId": found["Id"], "Version": version, "SpaceId": found["SpaceId"]}
+            )
+
+
+def deploy(client: Client, project: str, version: str, environment: str) -> str:
+    """The id of the task that deploys this release there."""
+    found = client.get(f"projects/{project.lower()}")
+    release = client.get(f"projects/{found['Id']}/releases/{version}")
+    [where] = [item for item in client.pages("environments") if item["Name"] == environment]
+    made = client.post("deployments", {"ReleaseId": release["Id"], "EnvironmentId": where["Id"]})
+    return str(made["TaskId"])
+
+
+def read_task(client: Client, task_id: str) -> Document:
+    return client.get(f"tasks/{task_id}")
+
+
+def deployments_of(client: Client, project: str) -> list[Document]:
+    found = client.get(f"projects/{project.lower()}")
+    return list(client.pages("deployments", projects=found["Id"]))
+
+
+def was_asked_by(client: Client, project: str) -> bool:
+    """Whether the log of the project's last task shows that it triggered or joined a deployment of Database."""
+    [last, *_] = deployments_of(client, project)
+    details = client.get(f"tasks/{last['TaskId']}/details")
+    return any("Database" in line for activity in details["ActivityLogs"] for line in log_lines(activity))
+
+
+def log_lines(activity: Document, depth: int = 0) -> Iterator[str]:
+    """One activity of a task's log as indented text, its messages with their times, then what is below it."""
+    margin = "  " * depth
+    yield f"{margin}{activity['Name']}: {activity['Status']}"
+    for element in activity.get("LogElements", ()):
+        level = "" if element["Category"] == "Info" else f"{element['Category']}: "
+        for text in element["MessageText"].splitlines():
+            yield f"{margin}  {clock_time(element['OccurredAt'])}  {level}{text}"
+    for child in activity.get("Children", ()):
+        yield from log_lines(child, depth + 1)
+
+
+def clock_time(moment: str) -> str:
+    return datetime.fromisoformat(moment.replace("Z", "+00:00")).strftime("%H:%M:%S")
+
+
+def report(client: Client) -> Table:
+    """Every deployment, oldest first: how long it was queued and how long it ran, by the server's clock."""
+    environments = {item["Id"]: item["Name"] for item in client.pages("environments")}
+    projects = {item["Id"]: item["Name"] for item in client.pages("projects")}
+    rows = []
+    for deployment in reversed(list(client.pages("deployments"))):
+        task = read_task(client, deployment["TaskId"])
+        release = client.get(f"releases/{deployment['ReleaseId']}")
+        rows.append(
+            (
+                projects[deployment["ProjectId"]],
+                release["Version"],
+                environments[deployment["EnvironmentId"]],
+                task["State"],
+                seconds_between(task["QueueTime"], task["StartTime"]),
+                seconds_between(task["StartTime"], task["CompletedTime"]),
+            )
+        )
+    return Table(columns=("project", "release", "environment", "state", "queued", "ran"), rows=rows)
+
+
+def seconds_between(start: str | None, end: str | None) -> str | None:
+    if not start or not end:
+        return None
+    begun, ended = (datetime.fromisoformat(moment.replace("Z", "+00:00")) for moment in (start, end))
+    return f"{(ended - begun).total_seconds():.0f} s"
