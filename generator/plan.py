@@ -1,0 +1,143 @@
+"""What would change on a server, as data: `Change` and `Plan`, how they print, and their checksum.
+
+Who finds the changes (`library`, `processes`) and who carries them out (`apply`) is elsewhere. Nothing here holds a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Action = Literal["create", "update", "remove", "conflict", "leave"]
+
+SIGNS: Mapping[Action, str] = {"create": "+", "update": "~", "remove": "-", "conflict": "!", "leave": "="}
+WORDS: Mapping[Action, str] = {
+    "create": "to create",
+    "update": "to update",
+    "remove": "to remove",
+    "conflict": "in conflict",
+    "leave": "left as they are",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One thing that turns what was found into what is wanted.
+
+    `unit` names what is written in one go: a step template, or a whole process. `before` and `after` say which state was
+    found and is wanted, as a few values (ids, versions, digests) by which a re-read is compared; empty means absent. `diff`
+    is for people: the lines of a unified diff, or nothing where there is nothing to compare with.
+    """
+
+    action: Action
+    kind: str
+    name: str
+    unit: str
+    reason: str
+    before: Mapping[str, object] = field(default_factory=dict)
+    after: Mapping[str, object] = field(default_factory=dict)
+    diff: Sequence[str] = ()
+
+    @property
+    def writes(self) -> bool:
+        return self.action in ("create", "update", "remove")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The changes for one target, sorted; `warnings` are what a person should look at although it stops nothing."""
+
+    target: str
+    changes: Sequence[Change]
+    warnings: Sequence[str] = ()
+
+    @property
+    def writes(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.writes)
+
+    @property
+    def conflicts(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.action == "conflict")
+
+    @property
+    def checksum(self) -> str:
+        """`sha256:<hex>` over the target and everything that would be written: equal plans write the same."""
+        content = [
+            self.target,
+            [to_json(change, diff=False) for change in self.changes if change.action != "leave"],
+        ]
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def sorted_plan(target: str, changes: Iterable[Change], warnings: Iterable[str] = ()) -> Plan:
+    """A plan whose changes stand by unit; within a unit they keep their order, which is that of the steps in a process."""
+    ordered = sorted(changes, key=lambda change: (change.kind, change.unit.casefold(), change.unit))
+    return Plan(target=target, changes=tuple(ordered), warnings=tuple(dict.fromkeys(warnings)))
+
+
+def by_unit(changes: Iterable[Change]) -> Mapping[str, tuple[Change, ...]]:
+    """The changes that are written together, in the order of the plan."""
+    units: dict[str, list[Change]] = {}
+    for change in changes:
+        units.setdefault(change.unit, []).append(change)
+    return {unit: tuple(members) for unit, members in units.items()}
+
+
+def summary(plan: Plan) -> str:
+    """One line: how many changes of each kind, and the checksum."""
+    counts = Counter(change.action for change in plan.changes)
+    told = ", ".join(f"{counts[action]} {WORDS[action]}" for action in WORDS if counts[action])
+    if not plan.writes and not plan.conflicts:
+        return f"Nothing to do: {told}." if told else "Nothing to do."
+    return f"{told}. Checksum {plan.checksum.removeprefix('sha256:')[:12]}."
+
+
+def to_parts(plan: Plan, *, verbose: bool = False) -> Iterator[str]:
+    """The plan as a person reads it: one part for each change, its diff in a part of its own; then warnings and summary."""
+    yield f"{plan.target}:"
+    for change in plan.changes:
+        if change.action == "leave" and not (verbose or change.reason):
+            continue
+        reason = f": {change.reason}" if change.reason else ""
+        yield f"  {SIGNS[change.action]} {change.action} {change.kind} {change.name}{reason}"
+        if change.diff:
+            yield "\n".join(change.diff)
+    for warning in plan.warnings:
+        yield f"  warning: {warning}"
+    yield summary(plan)
+
+
+def to_json(item: Plan | Change, *, diff: bool = True) -> dict[str, object]:
+    """The plan or change as a JSON document, for `-f json`, for a file, and for the checksum."""
+    if isinstance(item, Plan):
+        counts = Counter(change.action for change in item.changes)
+        return {
+            "target": item.target,
+            "checksum": item.checksum,
+            "summary": {action: counts[action] for action in SIGNS},
+            "warnings": list(item.warnings),
+            "changes": [to_json(change) for change in item.changes],
+        }
+    document: dict[str, object] = {
+        "action": item.action,
+        "kind": item.kind,
+        "name": item.name,
+        "unit": item.unit,
+        "reason": item.reason,
+        "before": dict(item.before),
+        "after": dict(item.after),
+    }
+    if diff:
+        document["diff"] = list(item.diff)
+    return document
+
+
+def unified_diff(before: Sequence[str], after: Sequence[str], *, old: str, new: str) -> tuple[str, ...]:
+    """The lines of a unified diff between two texts given as lines; empty when they are equal."""
+    return tuple(difflib.unified_diff(before, after, old, new, lineterm=""))
