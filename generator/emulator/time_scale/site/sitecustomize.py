@@ -1,4 +1,4 @@
-# ruff: noqa: PTH, UP
+# ruff: noqa: PTH100, PTH120
 # mypy: ignore-errors
 """Makes the clocks of this process run faster. First on PYTHONPATH of scripts that the emulator starts, found by Python itself.
 
