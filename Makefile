@@ -44,7 +44,8 @@ test: lint types unit
 	$(BIN)/octosteps build --check
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) .octosteps .mypy_cache .ruff_cache .pytest_cache
