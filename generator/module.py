@@ -1,0 +1,497 @@
+"""One Python file as the bundler sees it: its definitions with their exact lines, its imports, and what is wrong with it.
+
+A module that can be bundled holds imports, constants, functions and classes and does no work when it is loaded; so its parts
+can be taken out one by one and put beside those of others. Which parts are taken is left to `bundle`.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from generator.errors import Place, Problem
+from generator.oldest_python import (
+    GENERIC_BUILTINS,
+    GONE_MODULES,
+    NEWER_ARGUMENTS,
+    NEWER_METHODS,
+    NEWER_MODULES,
+    NEWER_NAMES,
+    OLDEST,
+    OLDEST_TEXT,
+    STANDARD_MODULES,
+    words,
+)
+
+RUNTIME = "generator.runtime"
+HELPERS = words(
+    "get_octopusvariable set_octopusvariable createartifact updateprogress failstep printverbose "
+    "printhighlight printwait printwarning octopusvariables"
+)
+"""What Octopus puts among the script's globals (source: Calamari, Configuration.py)."""
+FRAME_NAMES = frozenset({"STEP", "PARAMETERS"})
+_BUILTINS = frozenset(name for name in dir(builtins) if not name.startswith("_")) - frozenset(
+    {"copyright", "credits", "license", "help"}  # the interactive prompt's
+)
+_EXPRESSION = re.compile(r"#\{")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """A constant, function or class of a top level.
+
+    `text` is its lines as written, with the comment block directly above; `uses` every name read in it, `attributes` every
+    `name.attribute` read, with its place, `texts` every text constant.
+    """
+
+    names: tuple[str, ...]
+    text: str
+    first_line: int
+    last_line: int
+    is_block: bool  # a function or class
+    place: Place
+    uses: frozenset[str]
+    attributes: tuple[tuple[str, str, Place], ...]
+    texts: frozenset[str]
+    outputs: tuple[tuple[str, Place], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandardImport:
+    """One name bound from the standard library; `target` says what it stands for: two alike never quarrel."""
+
+    binding: str
+    module: str
+    name: str | None  # None: `import module`
+    alias: str | None
+
+    @property
+    def target(self) -> str:
+        if self.name is None:
+            return self.module if self.alias else self.binding
+        return f"{self.module}:{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeImport:
+    """`from generator.runtime.<module> import <name>`."""
+
+    module: str
+    name: str
+    place: Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Module:
+    """A file in parts. `path` is how problems call it; with `problems` the rest may be incomplete."""
+
+    name: str
+    path: str
+    definitions: tuple[Definition, ...] = ()
+    standard_imports: tuple[StandardImport, ...] = ()
+    runtime_imports: Mapping[str, RuntimeImport] = field(default_factory=dict)
+    argument: str | None = None  # what `main` calls its parameters
+    problems: tuple[Problem, ...] = ()
+
+
+def parse_module(text: str, *, name: str, path: str) -> Module:
+    """The module in `text` (plain `\\n` line ends). Never raises for faults of the file: they are in `problems`."""
+    reader = _Reader(text, path)
+    tree = reader.parse()
+    if tree is not None:
+        reader.read(tree)
+    return Module(
+        name=name,
+        path=path,
+        definitions=tuple(reader.definitions),
+        standard_imports=tuple(reader.standard_imports),
+        runtime_imports=reader.runtime_imports,
+        argument=reader.argument,
+        problems=tuple(sorted(set(reader.problems))),
+    )
+
+
+class _Reader:
+    def __init__(self, text: str, path: str) -> None:
+        self.text = text
+        self.path = path
+        self.lines = text.split("\n")
+        self.problems: list[Problem] = []
+        self.definitions: list[Definition] = []
+        self.standard_imports: list[StandardImport] = []
+        self.runtime_imports: dict[str, RuntimeImport] = {}
+        self.argument: str | None = None
+
+    def fault(self, where: ast.AST | Place, message: str, hint: str = "") -> None:
+        place = where if isinstance(where, Place) else self.place(where)
+        self.problems.append(Problem(path=self.path, place=place, message=message, hint=hint))
+
+    def place(self, node: Any) -> Place:
+        return Place(line=node.lineno, column=self.column(node.lineno, node.col_offset))
+
+    def column(self, line: int, offset: int) -> int:
+        """`ast` counts bytes; people count characters."""
+        text = self.lines[line - 1]
+        return offset + 1 if text.isascii() else len(text.encode()[:offset].decode(errors="replace")) + 1
+
+    # --- the syntax
+
+    def parse(self) -> ast.Module | None:
+        for number, line in enumerate(self.lines, 1):
+            for match in _EXPRESSION.finditer(line) if "#{" in line else ():
+                self.fault(
+                    Place(line=number, column=match.start() + 1),
+                    "Octopus would replace '#{' here before Python reads the script",
+                    'write "#" + "{" in code, and reword a comment',
+                )
+        with warnings.catch_warnings():
+            # On a worker Python would print them to stderr, which marks the whole task with warnings.
+            warnings.simplefilter("error")
+            try:
+                tree = ast.parse(self.text, feature_version=OLDEST)
+                compile(tree, self.path, "exec", dont_inherit=True)
+            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+                self._syntax_fault(error)
+                return None
+        return tree
+
+    def _syntax_fault(self, error: Exception) -> None:
+        if not isinstance(error, SyntaxError):
+            self.fault(Place(), f"not Python: {error or 'nested too deeply'}")
+            return
+        place = Place(line=error.lineno or 1, column=max(error.offset or 1, 1))
+        try:
+            compile(self.text, self.path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
+            self.fault(place, f"not Python: {error.msg}")
+        else:
+            self.fault(place, f"not for Python {OLDEST_TEXT}, which a worker may have: {error.msg}")
+
+    # --- the top level
+
+    def read(self, tree: ast.Module) -> None:
+        last = 0
+        for index, node in enumerate(tree.body):
+            if index == 0 and _is_text(node):
+                last = node.end_lineno or last
+                continue
+            if node.lineno <= last:
+                self.fault(node, "two statements stand in one line", "give each a line of its own")
+            match node:
+                case ast.Import() | ast.ImportFrom():
+                    self._import(node)
+                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                    self._define(node, (node.name,), last)
+                case ast.Assign() | ast.AnnAssign():
+                    self._constant(node, last)
+                case _:
+                    self._work(node)
+            last = node.end_lineno or last
+
+    def _constant(self, node: ast.Assign | ast.AnnAssign, last: int) -> None:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        names: list[str] = []
+        for target in targets:
+            for item in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if not isinstance(item, ast.Name):
+                    self._work(node)
+                    return
+                names.append(item.id)
+        if node.value is not None:
+            self._still(node.value)
+        self._define(node, tuple(names), last)
+
+    def _work(self, node: ast.AST) -> None:
+        hint = "move it into a function"
+        if isinstance(node, ast.If):
+            test = ast.unparse(node.test)
+            if "__name__" in test:
+                hint = "remove it: main(parameters) is started for you"
+            elif "TYPE_CHECKING" in test:
+                hint = "import it plainly"
+        elif isinstance(node, ast.Try):
+            hint = "import inside the function that can do without"
+        self.fault(
+            node, "the top level does work: it holds imports, constants, functions and classes only", hint
+        )
+
+    def _still(self, value: ast.expr) -> None:
+        """A constant may build values, but not act."""
+        for node in ast.walk(value):
+            if isinstance(node, ast.Call) and not _builds(node.func):
+                what = ast.unparse(node.func)
+                self.fault(node, f"the top level does work: it calls {what}()", "move it into a function")
+            elif isinstance(node, ast.Await | ast.Yield | ast.YieldFrom):
+                self.fault(node, "the top level does work", "move it into a function")
+
+    # --- definitions
+
+    def _define(self, node: Any, names: tuple[str, ...], last: int) -> None:
+        for name in names:
+            if name in HELPERS:
+                self.fault(
+                    node, f"'{name}' is a function of Octopus that the script needs", "choose another name"
+                )
+            elif name in FRAME_NAMES:
+                self.fault(node, f"'{name}' is the name of a table below the script", "choose another name")
+            elif name in _BUILTINS:
+                self.fault(
+                    node,
+                    f"'{name}' would hide Python's own for every part of the script",
+                    "choose another name",
+                )
+        if isinstance(node, ast.ClassDef):
+            self._class_body(node)
+        first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+        end = node.end_lineno
+        while first - 1 > last and self.lines[first - 2].startswith("#"):
+            first -= 1
+        following = end
+        while following < len(self.lines) and re.match(r"\s+#|\s*$", self.lines[following]):
+            following += 1
+            if self.lines[following - 1].strip():
+                end = following
+        is_block = not isinstance(node, ast.Assign | ast.AnnAssign)
+        uses, attributes, texts, outputs = self._scan(node)
+        if names == ("main",) and isinstance(node, ast.FunctionDef):
+            self._main(node)
+        self.definitions.append(
+            Definition(
+                names=names,
+                text="\n".join(self.lines[first - 1 : end]),
+                first_line=first,
+                last_line=end,
+                is_block=is_block,
+                place=self.place(node),
+                uses=frozenset(uses),
+                attributes=tuple(attributes),
+                texts=frozenset(texts),
+                outputs=tuple(outputs),
+            )
+        )
+
+    def _main(self, node: ast.FunctionDef) -> None:
+        arguments = node.args
+        plain = [*arguments.posonlyargs, *arguments.args]
+        if len(plain) == 1 and not arguments.kwonlyargs:
+            self.argument = plain[0].arg
+
+    def _class_body(self, node: ast.ClassDef) -> None:
+        for inner in node.body:
+            match inner:
+                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Pass():
+                    pass
+                case ast.Assign() | ast.AnnAssign():
+                    if inner.value is not None:
+                        self._still(inner.value)
+                case ast.Expr(value=ast.Constant()):
+                    pass
+                case _:
+                    self.fault(inner, "a class body does work", "move it into a method")
+
+    def _scan(
+        self, node: ast.AST
+    ) -> tuple[set[str], list[tuple[str, str, Place]], set[str], list[tuple[str, Place]]]:
+        uses: set[str] = set()
+        attributes: list[tuple[str, str, Place]] = []
+        texts: set[str] = set()
+        outputs: list[tuple[str, Place]] = []
+        todo: list[Any] = [node]
+        while todo:
+            item = todo.pop()
+            kind = item.__class__
+            if kind is ast.Name:
+                uses.add(item.id)
+                continue
+            if kind is ast.Constant:
+                if item.value.__class__ is str:
+                    texts.add(item.value)
+                continue
+            if kind is ast.Attribute:
+                if item.value.__class__ is ast.Name:
+                    attributes.append((item.value.id, item.attr, self.place(item)))
+                if item.attr in NEWER_METHODS:
+                    self._newer(item, f"the method {item.attr}()", NEWER_METHODS[item.attr])
+            elif kind is ast.Call:
+                self._call(item, outputs)
+            elif kind is ast.Subscript:
+                if item.value.__class__ is ast.Name and item.value.id in GENERIC_BUILTINS:
+                    self._newer(item, f"{item.value.id}[...] outside an annotation", "3.9")
+            elif kind is ast.Import or kind is ast.ImportFrom:
+                self._inner_import(item)
+            for name in _FIELDS.get(kind) or _fields(kind):
+                value = getattr(item, name, None)
+                if value.__class__ is list:
+                    todo.extend(value)
+                elif value is not None:
+                    if name == "annotation" or name == "returns":
+                        uses.update(inner.id for inner in ast.walk(value) if isinstance(inner, ast.Name))
+                    else:
+                        todo.append(value)
+        return uses, attributes, texts, outputs
+
+    def _call(self, node: ast.Call, outputs: list[tuple[str, Place]]) -> None:
+        function = node.func
+        name = (
+            function.id
+            if isinstance(function, ast.Name)
+            else function.attr
+            if isinstance(function, ast.Attribute)
+            else ""
+        )
+        first = node.args[0] if node.args else None
+        if name == "output" and isinstance(function, ast.Attribute) and isinstance(first, ast.Constant):
+            outputs.append((str(first.value), self.place(first)))
+        for keyword in node.keywords:
+            since = NEWER_ARGUMENTS.get((name, keyword.arg or ""))
+            if since:
+                self._newer(node, f"{name}({keyword.arg}=...)", since)
+
+    def _newer(self, node: ast.AST, what: str, since: str) -> None:
+        self.fault(node, f"{what} came with Python {since}, and a worker may have {OLDEST_TEXT}")
+
+    # --- imports
+
+    def _import(self, node: ast.Import | ast.ImportFrom) -> None:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if self._standard(node, alias.name, top_level=True):
+                    binding = alias.asname or alias.name.partition(".")[0]
+                    self._bind(node, binding, alias.name, None, alias.asname)
+            return
+        module = node.module or ""
+        if node.level:
+            self.fault(
+                node,
+                "an import relative to a package cannot be bundled",
+                f"write 'from {RUNTIME}.x import y'",
+            )
+        elif module == "__future__":
+            for alias in node.names:
+                if alias.name != "annotations":
+                    self.fault(
+                        node, f"'from __future__ import {alias.name}' would change every part of the script"
+                    )
+        elif module == RUNTIME or module.startswith(RUNTIME + "."):
+            self._runtime_import(node, module)
+        elif self._standard(node, module, top_level=True):
+            for alias in node.names:
+                if alias.name == "*":
+                    self.fault(node, "'import *' hides where names come from", "name what you use")
+                    continue
+                self._newer_name(node, module, alias.name)
+                self._bind(node, alias.asname or alias.name, module, alias.name, alias.asname)
+
+    def _bind(self, node: ast.AST, binding: str, module: str, name: str | None, alias: str | None) -> None:
+        if binding in _BUILTINS:
+            self.fault(
+                node, f"'{binding}' would hide Python's own for every part of the script", "import it 'as'"
+            )
+        if binding in HELPERS or binding in FRAME_NAMES:
+            self.fault(node, f"the name '{binding}' is taken", "import it 'as'")
+        alias = None if alias == name and name is not None else alias
+        self.standard_imports.append(StandardImport(binding=binding, module=module, name=name, alias=alias))
+
+    def _runtime_import(self, node: ast.ImportFrom, module: str) -> None:
+        short = module.removeprefix(RUNTIME).removeprefix(".")
+        if not short or "." in short:
+            self.fault(
+                node, f"import from a module of {RUNTIME}", f"like 'from {RUNTIME}.step import StepFailure'"
+            )
+            return
+        for alias in node.names:
+            if alias.name == "*":
+                self.fault(node, "'import *' hides where names come from", "name what you use")
+            elif alias.asname and alias.asname != alias.name:
+                self.fault(
+                    node, f"'{alias.name}' is imported under another name", "the script has one namespace"
+                )
+            else:
+                self.runtime_imports[alias.name] = RuntimeImport(
+                    module=short, name=alias.name, place=self.place(alias)
+                )
+
+    def _standard(self, node: ast.AST, module: str, *, top_level: bool) -> bool:
+        root = module.partition(".")[0]
+        if module == RUNTIME or module.startswith(RUNTIME + "."):
+            self.fault(
+                node, f"'{module}' is imported as a module", f"write 'from {RUNTIME}.x import y' at the top"
+            )
+            return False
+        if root not in STANDARD_MODULES:
+            hint = f"scripts may use the standard library and {RUNTIME} only: a worker has nothing else"
+            self.fault(node, f"'{root}' is not in Python's standard library", hint)
+            return False
+        if root in GONE_MODULES:
+            self.fault(node, f"the module '{root}' is gone from Python {GONE_MODULES[root]}")
+            return False
+        if top_level and root in NEWER_MODULES:
+            self._newer(node, f"the module '{root}'", NEWER_MODULES[root])
+            return False
+        return True
+
+    def _newer_name(self, node: ast.AST, module: str, name: str) -> None:
+        since = NEWER_NAMES.get(module, {}).get(name)
+        if since:
+            self._newer(node, f"{module}.{name}", since)
+
+    def _inner_import(self, node: ast.Import | ast.ImportFrom) -> None:
+        """An import inside a function stays where it is: it may be one that the function can do without."""
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                self._standard(node, alias.name, top_level=False)
+        elif node.level:
+            self.fault(node, "an import relative to a package cannot be bundled")
+        elif node.module == RUNTIME or (node.module or "").startswith(RUNTIME + "."):
+            self.fault(node, "the runtime is imported inside a function", "move the import to the top")
+        else:
+            self._standard(node, node.module or "", top_level=False)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+_BUILDERS = words(
+    "abs bool bytes bytearray dict enumerate field filter float frozenset int len list map max min "
+    "namedtuple object property range reversed round set slice sorted str sum timedelta timezone tuple "
+    "type zip"
+)
+_BUILDING_METHODS = words(
+    "compile copy decode difference encode escape format from_iterable fromhex fromkeys get intersection "
+    "itemgetter attrgetter items join keys lower maketrans partial replace split splitlines strip union "
+    "upper values"
+) | {"timedelta", "timezone", "namedtuple", "field"}
+
+
+def _builds(function: ast.expr) -> bool:
+    """Whether calling it makes a value and does nothing else, as far as its name tells: classes begin with a capital."""
+    if isinstance(function, ast.Name):
+        return function.id in _BUILDERS or function.id.lstrip("_")[:1].isupper()
+    if isinstance(function, ast.Attribute):
+        return function.attr in _BUILDING_METHODS or function.attr.lstrip("_")[:1].isupper()
+    return False
+
+
+_FIELDS: dict[type, tuple[str, ...]] = {}
+_LEAVES = frozenset(
+    {"ctx", "op", "ops", "id", "attr", "arg", "name", "asname", "kind", "type_comment", "level"}
+)
+
+
+def _fields(kind: type) -> tuple[str, ...]:
+    """The fields of a kind of node that can hold nodes."""
+    names = tuple(name for name in getattr(kind, "_fields", ()) if name not in _LEAVES)
+    if kind in (ast.Global, ast.Nonlocal):
+        names = ()
+    _FIELDS[kind] = names
+    return names
