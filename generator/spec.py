@@ -16,13 +16,17 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from generator.errors import Problem, Problems
-from generator.source import Path, Source, check_schema
+from generator.runtime.parameters import parse_value
+from generator.source import Path, Source, check_schema, closest
 from generator.step_template import EXPORTED_AT, LAST_MODIFIED_BY, OCTOPUS_VERSION, stable_id
 
 MOST_PARAMETERS = 20
 RUN_ON = {"worker": "true", "server": "true", "targets": "false"}
 """`run_on` and the property Octopus.Action.RunOnServer, which the portal reads in lower case. Whether the server's own worker
 or a pool runs it is chosen in each step: a template has no word for it."""
+
+RESERVED = {"step": "the running step", "label": "how a script asks for a field's label"}
+"""What `parameters` has beside the fields of the form."""
 
 EXPRESSION = "#" + "{"
 """How an Octostache expression opens; spelt so that no file of ours holds the two characters in a row in code."""
@@ -78,14 +82,17 @@ def read_schema() -> Mapping[str, object]:
     return schema
 
 
-def parse_spec(source: Source) -> Spec:
-    """The spec in a file. Errors: Problems with every fault that the file shows by itself."""
+def parse_spec(source: Source, *, source_name: str | None = None) -> Spec:
+    """The spec in a file; `source_name` is its path below the library's root, where problems call it otherwise.
+
+    Errors: Problems with every fault that the file shows by itself.
+    """
     problems = [*check_schema(source, read_schema()), *check_spec(source)]
     if problems:
         raise Problems(problems)
     data = source.data
     return Spec(
-        source_name=source.name,
+        source_name=source_name or source.name,
         id=data["id"].lower(),
         name=data["name"],
         category=data["category"],
@@ -168,8 +175,11 @@ def _key_faults(key: str) -> Iterator[tuple[str, str]]:
         yield f"the parameter's name '{key}' must be small letters, digits and single '_'", "like on_timeout"
     elif keyword.iskeyword(key):
         yield f"'{key}' is a word of Python's own: the script could not write parameters.{key}", ""
-    elif key == "step":
-        yield "the parameter's name 'step' is taken: parameters.step is the running step", "like step_name"
+    elif key in RESERVED:
+        yield (
+            f"the parameter's name '{key}' is taken: parameters.{key} is {RESERVED[key]}",
+            f"like {key}_name",
+        )
 
 
 def _parameter_problems(source: Source, path: Path, key: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
@@ -224,10 +234,15 @@ def octopus_text(parameter: Parameter, value: object) -> str:
         raise ValueError(
             f"there is no value\nwrite '' for an empty one; an unquoted {EXPRESSION} begins a comment in YAML"
         )
-    return TYPES[parameter.type].to_text(parameter, value)
+    text = TYPES[parameter.type].to_text(parameter, value)
+    if text.strip():
+        # The parser that reads the form in the running step is the judge here, too.
+        entry = {"type": parameter.type, "variable": parameter.variable, "choices": parameter.choices}
+        parse_value(entry, text.strip(), lambda name: "")
+    return text
 
 
-def _want_text(value: object) -> str:
+def _want_text(value: object, wanted: str = "a text") -> str:
     if isinstance(value, str):
         return value
     shown = (
@@ -239,7 +254,9 @@ def _want_text(value: object) -> str:
     )
     if isinstance(value, Mapping):
         shown = "a mapping"
-    raise ValueError(f"it must be a text, not {shown}\nput it in quotes")
+    raise ValueError(
+        f"it must be {wanted}, not {shown}" + ("\nput it in quotes" if wanted == "a text" else "")
+    )
 
 
 def _one_line(parameter: Parameter, value: object) -> str:
@@ -264,81 +281,41 @@ def _lines(parameter: Parameter, value: object) -> str:
 
 
 def _pairs(parameter: Parameter, value: object) -> str:
-    if isinstance(value, Mapping):
-        if any("=" in name or "\n" in name for name in value):
-            raise ValueError("a name must be one line without '='")
-        return "\n".join(f"{name} = {_one_line(parameter, item)}" for name, item in value.items())
-    text = _want_text(value).rstrip("\n")
-    for number, line in enumerate(text.split("\n"), 1):
-        name, equals, _ = line.partition("=")
-        if line.strip() and not (equals and name.strip()):
-            raise ValueError(f"line {number} is not 'name = value': '{line.strip()}'")
-    return text
+    if not isinstance(value, Mapping):
+        return _lines(parameter, value)
+    if any("=" in name or "\n" in name for name in value):
+        raise ValueError("a name must be one line without '='")
+    return "\n".join(f"{name} = {_one_line(parameter, item)}" for name, item in value.items())
 
 
 def _boolean(parameter: Parameter, value: object) -> str:
     if isinstance(value, bool):
         return str(value)
-    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-        return value.strip().capitalize()
-    raise ValueError("it must be true or false")
+    return _want_text(value, "true or false").strip().capitalize()
 
 
 def _integer(parameter: Parameter, value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if isinstance(value, str) and re.fullmatch(r"\s*([-+]?[0-9]+)?\s*", value):
-        return value.strip()
-    raise ValueError("it must be a whole number")
-
-
-_DURATION = re.compile(r"(?=.)(?:\d+\s*d\s*)?(?:\d+\s*h\s*)?(?:\d+\s*m\s*)?(?:\d+\s*s)?", re.IGNORECASE)
+    return _want_text(value, "a whole number").strip()
 
 
 def _duration(parameter: Parameter, value: object) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise ValueError(f"a duration needs a unit\nlike {value}s or {value}m")
     text = _one_line(parameter, value)
-    if text and not _DURATION.fullmatch(text):
-        unit = f"\nlike {text}s or {text}m" if text.isdigit() else "\nlike 90s, 30m, 2h, 1d or 1h30m"
-        raise ValueError(f"'{text}' is not a duration{unit}")
-    return text
-
-
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?\s*(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE)
-
-
-def _moment(parameter: Parameter, value: object) -> str:
-    text = _one_line(parameter, value)
-    ahead = text.startswith("+") and _DURATION.fullmatch(text[1:].strip())
-    if text and not ahead and not _MOMENT.fullmatch(text):
-        raise ValueError(f"'{text}' is not a moment\nlike 2026-05-01T10:00:00+02:00 or +90m")
+    if text.isdecimal():
+        raise ValueError(f"a duration needs a unit\nlike {text}s or {text}m")
     return text
 
 
 def _choice(parameter: Parameter, value: object) -> str:
-    if isinstance(value, bool):
-        raise ValueError("it must be a text, and YAML reads it as true or false\nput it in quotes")
-    text = str(value) if isinstance(value, int) else _one_line(parameter, value)
+    text = (
+        str(value) if isinstance(value, int) and not isinstance(value, bool) else _one_line(parameter, value)
+    )
     if text and text not in parameter.choices:
-        from generator.source import closest
-
         hint = closest(text, parameter.choices) or "one of " + ", ".join(parameter.choices)
         raise ValueError(f"'{text}' is not among the choices\n{hint}")
-    return text
-
-
-_VERSION = r"\d+(?:\.\d+){0,3}(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?"
-_RANGE = re.compile(
-    rf"{_VERSION}|\d+(?:\.\d+){{0,2}}\.\*|\*|\[\s*{_VERSION}\s*\]"
-    rf"|[\[(]\s*(?:{_VERSION})?\s*,\s*(?:{_VERSION})?\s*[\])]"
-)
-
-
-def _version_range(parameter: Parameter, value: object) -> str:
-    text = _one_line(parameter, value)
-    if text and not _RANGE.fullmatch(text):
-        raise ValueError(f"'{text}' is not a version or range\nlike 2026.4.1, 2026.4.* or [1.0,2.0)")
     return text
 
 
@@ -360,10 +337,10 @@ TYPES: Mapping[str, ParameterType] = {
     "boolean": ParameterType("Checkbox", _boolean),
     "integer": ParameterType("SingleLineText", _integer),
     "duration": ParameterType("SingleLineText", _duration),
-    "moment": ParameterType("SingleLineText", _moment),
+    "moment": ParameterType("SingleLineText", _one_line),
     "choice": ParameterType("Select", _choice),
     "secret": ParameterType("Sensitive", _secret),
-    "version_range": ParameterType("SingleLineText", _version_range),
+    "version_range": ParameterType("SingleLineText", _one_line),
     "step": ParameterType("StepName", _one_line),
     "package": ParameterType("Package", _one_line),
     "worker_pool": ParameterType("WorkerPool", _one_line),

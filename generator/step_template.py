@@ -32,7 +32,7 @@ _MARKERS = frozenset({MARKER_ID, MARKER_REVISION, MARKER_DIGEST})
 # these lines are how it is still known.
 _HEADER_ID = re.compile(r"^# id: ([0-9a-fA-F-]{36})$", re.MULTILINE)
 _HEADER_REVISION = re.compile(r"^# revision: (\d+)$", re.MULTILINE)
-_HEADER_DIGEST = re.compile(r"^# digest:.*$", re.MULTILINE)
+_HEADER_DIGEST = re.compile(r"^# digest:(?: sha256:[0-9a-f]{64})?$", re.MULTILINE)
 _HEADER_END = re.compile(r"^(?!#)", re.MULTILINE)
 
 EXPORTED_AT = "2026-01-01T00:00:00.000Z"
