@@ -1,0 +1,280 @@
+"""One process while our steps are merged into it: pure, on a copy of the document as it was received.
+
+What makes a step ours, and its merge, is `owned_step`'s; how steps follow each other is `step_order`'s; reading, writing and
+the plan over several processes are `processes`'.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from generator import owned_step
+from generator.octopus.records import ProcessDocument, StepDocument
+from generator.owned_step import Owned, ReadyStep, find_owned, hash_of
+from generator.plan import Change
+from generator.step_order import find_step, put_in, take_out
+
+KIND = "step"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadyProcess:
+    """What the file wants of one process, in Octopus' terms."""
+
+    where: str
+    path: str
+    owner: str
+    steps: Sequence[ReadyStep]
+
+
+class Outline(NamedTuple):
+    """One process as it would be after the changes."""
+
+    document: ProcessDocument
+    changes: Sequence[Change]
+
+
+def outline(ready: ReadyProcess, document: ProcessDocument, *, force: bool, prune: bool) -> Outline:
+    """The process with our steps merged in, and the changes in the order of its steps. `document` itself is left alone."""
+    after = copy.deepcopy(document)
+    draft = Draft(ready, after["Steps"], find_owned(document["Steps"], ready.owner), force)
+    draft.remove_copies()
+    draft.merge_steps()
+    draft.place_steps()
+    draft.prune_steps(prune)
+    draft.check_names()
+    order = {id(step): index for index, step in enumerate(after["Steps"])}
+    draft.changes.sort(key=lambda entry: order.get(id(entry.step), -1))
+    return Outline(after, [entry.change for entry in draft.changes])
+
+
+class Entry(NamedTuple):
+    step: StepDocument | None
+    change: Change
+
+
+class Draft:
+    """One process while our steps are merged into it. `steps` is changed in place; `found` is how our steps were."""
+
+    def __init__(
+        self, ready: ReadyProcess, steps: list[StepDocument], found: Mapping[str, list[Owned]], force: bool
+    ) -> None:
+        self.ready, self.steps, self.found, self.force = ready, steps, found, force
+        self.changes: list[Entry] = []
+        self.broken: set[str] = set()
+        self.files_order = {step.key: index for index, step in enumerate(ready.steps)}
+
+    def owned(self) -> Mapping[str, Owned]:
+        """Our steps as they stand in the draft."""
+        return {key: members[0] for key, members in find_owned(self.steps, self.ready.owner).items()}
+
+    def note(
+        self, action: Any, key: str, name: str, reason: str, *, step: StepDocument | None = None, **more: Any
+    ) -> None:
+        change = Change(
+            action=action,
+            kind=KIND,
+            name=f"{self.ready.where}: {name}",
+            unit=self.ready.where,
+            reason=reason,
+            **more,
+        )
+        if action == "conflict":
+            self.broken.add(key)
+        self.changes.append(Entry(step, change))
+
+    def remove_copies(self) -> None:
+        """Two steps with one key: somebody has cloned ours in the portal, and nothing tells which is which."""
+        for key, members in self.found.items():
+            if len(members) > 1:
+                names = " and ".join(repr(owned.action["Name"]) for owned in members)
+                reason = f"{names} both carry the key {key!r}: remove one, or the property {owned_step.MARKER} of one"
+                self.note("conflict", key, key, reason)
+
+    def merge_steps(self) -> None:
+        """Write the facts of the steps that are there."""
+        there = self.owned()
+        for ready in self.ready.steps:
+            if ready.key in self.broken or ready.key not in there:
+                continue
+            owned, before = there[ready.key], self.found[ready.key][0]
+            merged = owned_step.merge(ready, owned, force=self.force)
+            name = str(owned.action["Name"])
+            kept = f"people changed, and keep, {', '.join(merged.kept)}" if merged.kept else ""
+            states = {
+                "before": {"step": owned_step.fingerprint(before, ready)},
+                "after": {"step": owned_step.fingerprint(owned, ready)},
+                "diff": owned_step.diff(before, owned, ready),
+            }
+            if merged.conflicts:
+                reason = f"{'; '.join(merged.conflicts)}; --force takes the file's"
+                self.note("conflict", ready.key, name, reason, step=owned.step, **states)
+            elif merged.changed:
+                self.note(
+                    "update", ready.key, name, kept or "differs from the file", step=owned.step, **states
+                )
+            else:
+                self.note("leave", ready.key, name, kept, step=owned.step)
+
+    def place_steps(self) -> None:
+        """Put in the steps that are not there, and move those whose place the file has changed."""
+        waiting = [
+            ready for ready in self.ready.steps if ready.key not in self.broken and not self.stands(ready)
+        ]
+        while waiting:
+            names = {ready.key for ready in waiting}
+            able = next((ready for ready in waiting if self.anchor_key(ready) not in names), waiting[0])
+            waiting.remove(able)
+            there = self.owned().get(able.key)
+            if there is None:
+                self.create(able)
+            else:
+                self.move(able, there)
+
+    def stands(self, ready: ReadyStep) -> bool:
+        owned = self.owned().get(ready.key)
+        return owned is not None and owned_step.read_put(owned.action).get(owned_step.POSITION) == hash_of(
+            ready.position
+        )
+
+    def anchor_key(self, ready: ReadyStep) -> str | None:
+        """The key of our own step by which this one is placed, if it is one of ours."""
+        if ready.anchor is None:
+            index = self.files_order[ready.key]
+            return self.ready.steps[index - 1].key if index else None
+        for step in self.ready.steps:
+            if step.key == ready.anchor:
+                return step.key
+        folded = ready.anchor.casefold()
+        return next((step.key for step in self.ready.steps if step.facts["name"].casefold() == folded), None)
+
+    def anchor_index(self, ready: ReadyStep) -> int | None:
+        key = self.anchor_key(ready)
+        own = self.owned().get(key) if key is not None else None
+        if own is not None:
+            return self.index_of(own.step)
+        return None if ready.anchor is None else find_step(self.steps, ready.anchor)
+
+    def index_of(self, step: StepDocument) -> int:
+        return next(index for index, other in enumerate(self.steps) if other is step)
+
+    def put(self, ready: ReadyStep, step: StepDocument) -> str:
+        """Put the step at its place; "" when done, else why it cannot be."""
+        siblings = {s.key for s in self.ready.steps if s.anchor is not None and s.position == ready.position}
+        mine = self.files_order[ready.key]
+
+        def among(step: StepDocument, is_wanted: Callable[[int], bool]) -> bool:
+            keys = [owned_step.read_key(action, self.ready.owner) for action in step.get("Actions", ())]
+            return any(
+                key in siblings and is_wanted(self.files_order[key]) for key in keys if key is not None
+            )
+
+        return put_in(
+            self.steps,
+            step,
+            anchor=self.anchor_index(ready),
+            before=ready.before,
+            parallel=ready.parallel,
+            goes_first=lambda step: among(step, lambda order: order < mine),
+            goes_later=lambda step: among(step, lambda order: order > mine),
+        )
+
+    def create(self, ready: ReadyStep) -> None:
+        step = owned_step.new_step(ready)
+        owned = Owned(step, step["Actions"][0])
+        fault = self.put(ready, step)
+        if fault:
+            self.note("conflict", ready.key, ready.facts["name"], fault)
+            return
+        self.note(
+            "create",
+            ready.key,
+            ready.facts["name"],
+            self.place_of(step),
+            step=step,
+            after={"step": owned_step.fingerprint(owned, ready), "position": ready.position},
+            diff=owned_step.diff(None, owned, ready),
+        )
+
+    def move(self, ready: ReadyStep, owned: Owned) -> None:
+        """Move our step, unless it stands where it should already."""
+        before = [id(step) for step in self.steps]
+        trigger = owned.step.get("StartTrigger")
+        fault = take_out(self.steps, self.index_of(owned.step), is_ours=self.is_ours) or self.put(
+            ready, owned.step
+        )
+        if fault:
+            self.note("conflict", ready.key, str(owned.action["Name"]), fault)
+            return
+        if before == [id(step) for step in self.steps] and trigger == owned.step.get("StartTrigger"):
+            return
+        put = owned_step.read_put(owned.action)
+        put[owned_step.POSITION] = hash_of(ready.position)
+        owned_step.write_put(ready, owned.action, put)
+        former = next((entry for entry in self.changes if entry.step is owned.step), None)
+        if former is not None:
+            self.changes.remove(former)
+        change = former.change if former is not None and former.change.action == "update" else None
+        facts = owned_step.fingerprint(owned, ready)
+        self.note(
+            "update",
+            ready.key,
+            str(owned.action["Name"]),
+            f"moves: {self.place_of(owned.step)}",
+            step=owned.step,
+            before=change.before if change else {"step": facts},
+            after={"step": facts, "position": ready.position},
+            diff=change.diff if change else (),
+        )
+
+    def place_of(self, step: StepDocument) -> str:
+        """Where a step stands, in words."""
+        index = self.index_of(step)
+        beside = "beside" if step.get("StartTrigger") == "StartWithPrevious" else "after"
+        return f"{beside} {self.steps[index - 1]['Name']!r}" if index else "as the first step"
+
+    def is_ours(self, step: StepDocument) -> bool:
+        return any(owned_step.read_key(action, self.ready.owner) for action in step.get("Actions", ()))
+
+    def prune_steps(self, prune: bool) -> None:
+        """Remove, or only tell, our steps that the file does not name any more."""
+        for key, owned in self.owned().items():
+            if key in self.files_order or key in self.broken:
+                continue
+            name = str(owned.action["Name"])
+            if not prune:
+                self.note(
+                    "leave",
+                    key,
+                    name,
+                    "the file does not name it any more: --prune removes it",
+                    step=owned.step,
+                )
+                continue
+            fault = ""
+            if len(owned.step["Actions"]) > 1:
+                fault = "people have added child steps to it: remove it by hand"
+            fault = fault or take_out(self.steps, self.index_of(owned.step), is_ours=self.is_ours)
+            before = {"step": owned_step.fingerprint(self.found[key][0], None)}
+            if fault:
+                self.note("conflict", key, name, fault, step=owned.step)
+            else:
+                self.note("remove", key, name, "the file does not name it any more", before=before)
+
+    def check_names(self) -> None:
+        """Octopus wants names that are unique in a process, ignoring case: of steps, and of actions."""
+        there = self.owned()
+        for ready in self.ready.steps:
+            owned = there.get(ready.key)
+            if owned is None or ready.key in self.broken:
+                continue
+            name = str(owned.action["Name"])
+            others = (a for step in self.steps for a in step["Actions"] if a is not owned.action)
+            steps = (step for step in self.steps if step is not owned.step)
+            if any(str(item.get("Name")).casefold() == name.casefold() for item in (*steps, *others)):
+                reason = "a step of this name is there already, and it is not ours: choose another name"
+                self.changes = [entry for entry in self.changes if entry.step is not owned.step]
+                self.note("conflict", ready.key, name, reason, step=owned.step)
