@@ -10,7 +10,7 @@ import ast
 import builtins
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -223,7 +223,7 @@ class _Reader:
     def _still(self, value: ast.expr) -> None:
         """A constant may build values, but not act."""
         for node in ast.walk(value):
-            if isinstance(node, ast.Call) and not _builds(node.func):
+            if isinstance(node, ast.Call) and not _builds(node.func, self.standard_imports):
                 what = ast.unparse(node.func)
                 self.fault(node, f"the top level does work: it calls {what}()", "move it into a function")
             elif isinstance(node, ast.Await | ast.Yield | ast.YieldFrom):
@@ -473,10 +473,11 @@ _BUILDING_METHODS = words(
 ) | {"timedelta", "timezone", "namedtuple", "field"}
 
 
-def _builds(function: ast.expr) -> bool:
+def _builds(function: ast.expr, imports: Sequence[StandardImport]) -> bool:
     """Whether calling it makes a value and does nothing else, as far as its name tells: classes begin with a capital."""
     if isinstance(function, ast.Name):
-        return function.id in _BUILDERS or function.id.lstrip("_")[:1].isupper()
+        name = next((item.name or "" for item in imports if item.binding == function.id), function.id)
+        return name in _BUILDERS or name in _BUILDING_METHODS or name.lstrip("_")[:1].isupper()
     if isinstance(function, ast.Attribute):
         return function.attr in _BUILDING_METHODS or function.attr.lstrip("_")[:1].isupper()
     return False

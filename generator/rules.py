@@ -1,0 +1,147 @@
+"""Rules that need more than one file: a spec beside its entry script, and all specs of a library beside each other.
+
+Each rule works on loose data and passes over what has another fault already, so that one run tells all faults. Rules of one
+spec by itself are in `spec`, those of one Python file in `module` and `bundle`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from generator.bundle import ENTRY, Bundle
+from generator.errors import Place, Problem
+from generator.module import Module
+from generator.source import Source, closest
+from generator.spec import RESERVED
+
+
+def check_entry(source: Source, entry: Module, bundle: Bundle) -> list[Problem]:
+    """Faults between a spec and the script that it names, with the runtime parts that the script reaches."""
+    problems = [*entry.problems, *bundle.problems, *_main(entry)]
+    if problems:
+        return problems
+    return [*_parameters(source, entry, bundle), *_outputs(source, bundle)]
+
+
+def _main(entry: Module) -> Iterator[Problem]:
+    main = next((definition for definition in entry.definitions if "main" in definition.names), None)
+    if main is None and not entry.problems:
+        yield Problem(path=entry.path, message="the script has no main(parameters)")
+    elif main is not None and entry.argument is None:
+        yield Problem(
+            path=entry.path,
+            place=main.place,
+            message="main must be a function of one argument",
+            hint="def main(parameters)",
+        )
+
+
+def _parameters(source: Source, entry: Module, bundle: Bundle) -> Iterator[Problem]:
+    """Every declared parameter is read somewhere, and every one that is read is declared."""
+    declared = source.data.get("parameters")
+    declared = declared if isinstance(declared, dict) else {}
+    handles = {entry.argument, "parameters"}
+    read: set[str] = set()
+    anything = False  # read by names that only the run knows
+    for part in bundle.parts:
+        for definition in part.definitions:
+            anything = anything or (
+                part.name == ENTRY
+                and "getattr" in definition.uses
+                and not handles.isdisjoint(definition.uses)
+            )
+            for name, attribute, place in definition.attributes:
+                if name not in handles or attribute.startswith("_") or attribute in RESERVED:
+                    continue
+                read.add(attribute)
+                if attribute not in declared and (
+                    part.name == ENTRY or _is_handle(definition.names, part.name)
+                ):
+                    yield Problem(
+                        path=part.path,
+                        place=place,
+                        message=f"the script reads parameters.{attribute}, which {source.name} does not declare",
+                        hint=closest(attribute, declared),
+                    )
+    if anything:
+        return
+    for key in declared:
+        if key not in read:
+            yield source.problem(
+                ("parameters", key), f"the script never reads the parameter '{key}'", at_key=True
+            )
+
+
+def _is_handle(names: Iterable[str], module: str) -> bool:
+    """In the runtime, `parameters` is the form of the step except in the module that makes it."""
+    return module not in ("parameters", "step")
+
+
+def _outputs(source: Source, bundle: Bundle) -> Iterator[Problem]:
+    """Every output that is set is documented, and every documented one is at least named somewhere in the script."""
+    documented = source.data.get("outputs")
+    documented = documented if isinstance(documented, dict) else {}
+    named: set[str] = set()
+    for part in bundle.parts:
+        for definition in part.definitions:
+            named |= definition.texts
+            for name, place in definition.outputs:
+                if name not in documented:
+                    yield Problem(
+                        path=part.path,
+                        place=place,
+                        message=f"the script sets the output '{name}', which {source.name} does not document",
+                        hint=closest(name, documented),
+                    )
+    for name in documented:
+        if name not in named:
+            yield source.problem(("outputs", name), f"the script never sets the output '{name}'", at_key=True)
+
+
+# --- all specs of a library ------------------------------------------------------------------------------------------
+
+UNIQUE = {
+    "name": "Octopus knows a step template by its name",
+    "id": "every server's copy is recognised by it",
+    "prefix": "their parameters would hide each other",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What one spec claims for itself alone: a name, id or prefix, and where."""
+
+    path: str
+    place: Place
+    key: str
+    value: str
+
+
+def claims(source: Source) -> tuple[Claim, ...]:
+    """The claims of one spec, as far as they are there."""
+    data: Mapping[str, Any] = source.data
+    return tuple(
+        Claim(path=source.name, place=source.places[(key,)], key=key, value=data[key])
+        for key in UNIQUE
+        if isinstance(data.get(key), str) and data[key]
+    )
+
+
+def check_claims(all_claims: Iterable[Claim]) -> list[Problem]:
+    """Two specs with one name, id or prefix; case does not tell them apart. The later file by name has the fault."""
+    first: dict[tuple[str, str], Claim] = {}
+    problems: list[Problem] = []
+    for claim in sorted(all_claims, key=lambda claim: claim.path):
+        owner = first.setdefault((claim.key, claim.value.lower()), claim)
+        if owner is not claim:
+            problems.append(
+                Problem(
+                    path=claim.path,
+                    place=claim.place,
+                    message=f"the {claim.key} '{claim.value}' is that of {owner.path}: {UNIQUE[claim.key]}",
+                    hint="give this one a fresh GUID" if claim.key == "id" else "choose another",
+                )
+            )
+    return problems

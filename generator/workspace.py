@@ -1,0 +1,286 @@
+"""A library on disk, rendered: its settings, its specs with their entry scripts, and the built-in library beside it.
+
+`read_workspace` looks at the disk; what it gives holds every byte that rendering needs. All faults of all files are told
+together. Writing `build/` is left to `build_folder`, knowing what has not changed since to `build_cache`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from generator.bundle import ENTRY, Bundle, Runtime, bundle
+from generator.errors import Place, Problem, Problems
+from generator.module import Module, parse_module
+from generator.render import render_entry, render_template
+from generator.rules import Claim, check_claims, check_entry, claims
+from generator.settings import Settings, read_settings
+from generator.source import Source, closest, parse_source
+from generator.spec import Spec, parse_spec
+from generator.step_template import StepTemplate, to_text
+
+PACKAGE = Path(__file__).resolve().parent
+RUNTIME = PACKAGE / "runtime"
+
+
+def builtin_root() -> Path:
+    """The folder that has our own `templates` and `step_templates`: the package in a wheel, its parent in a checkout."""
+    return PACKAGE if (PACKAGE / "templates").is_dir() else PACKAGE.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecFile:
+    """One spec as found: `relative` below the root, `shown` as problems call it."""
+
+    relative: str
+    shown: str
+    content: bytes
+
+    @property
+    def slug(self) -> str:
+        return Path(self.relative).stem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """A library; `specs` in the order of their names."""
+
+    root: Path
+    settings: Settings
+    specs: tuple[SpecFile, ...]
+    builtin: bool = False
+    runtime: Path = RUNTIME
+
+    def shown(self, relative: str) -> str:
+        """A path below the root, as a person who stands elsewhere would type it."""
+        return (self.root / relative).as_posix()
+
+    @property
+    def build(self) -> Path:
+        return self.root / self.settings.build
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """One step template, ready: the spec, the template with its script, and the name of its files in `build/`."""
+
+    spec: Spec
+    template: StepTemplate
+    script: str
+    builtin: bool
+    slug: str
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The texts that `build/` holds for it, by file name."""
+        return {f"{self.slug}.json": to_text(self.template), f"{self.slug}.py": self.script}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """What became of one spec file: `built`, or `problems`; its claims either way, and the entry script that it named."""
+
+    file: SpecFile
+    script: str = ""
+    claims: tuple[Claim, ...] = ()
+    built: Built | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+def read_workspace(root: Path, *, runtime: Path = RUNTIME) -> Workspace:
+    """The library at `root`, possibly without any spec. Errors: Problems of its settings."""
+    return _read(root, read_settings(root), builtin=root.resolve() == builtin_root(), runtime=runtime)
+
+
+def read_builtin() -> Workspace:
+    """The library that comes with octosteps."""
+    root = builtin_root()
+    return _read(root, Settings(root=root), builtin=True, runtime=RUNTIME)
+
+
+def _read(root: Path, settings: Settings, *, builtin: bool, runtime: Path) -> Workspace:
+    bare = Workspace(root=root, settings=settings, specs=(), builtin=builtin, runtime=runtime)
+    specs = []
+    folder = root / settings.step_templates
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if file.suffix in (".yaml", ".yml") and not file.name.startswith("."):
+            relative = f"{settings.step_templates}/{file.name}"
+            shown = bare.shown(relative)
+            try:
+                content = file.read_bytes()
+            except OSError as error:
+                raise Problems([Problem(path=shown, message=f"cannot be read: {error.strerror}")]) from error
+            specs.append(SpecFile(relative=relative, shown=shown, content=content))
+    return Workspace(root=root, settings=settings, specs=tuple(specs), builtin=builtin, runtime=runtime)
+
+
+class Renderer:
+    """Renders one library's specs; runtime modules and frames are read once."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.templates = builtin_root() / "templates"
+        self.scripts = workspace.root / workspace.settings.scripts
+        self.runtime = Runtime(workspace.runtime)
+
+    def render(self, file: SpecFile) -> Rendered:
+        """One spec, whatever is wrong with it."""
+        try:
+            source = parse_source(file.content, name=file.shown)
+        except Problems as error:
+            return Rendered(file=file, problems=error.problems)
+        problems: list[Problem] = []
+        spec: Spec | None = None
+        try:
+            spec = parse_spec(source, source_name=file.relative)
+        except Problems as error:
+            problems.extend(error.problems)
+        script = source.data.get("script")
+        script = script if isinstance(script, str) else ""
+        built: Built | None = None
+        entry = self._entry(source, script, problems) if script else None
+        if entry is not None:
+            parts = bundle(entry, self.runtime)
+            problems.extend(check_entry(source, entry, parts))
+            if spec is not None and not problems:
+                built = self._built(spec, parts, file, problems)
+        return Rendered(
+            file=file,
+            script=script,
+            claims=claims(source),
+            built=built,
+            problems=tuple(sorted(set(problems))),
+        )
+
+    def _built(self, spec: Spec, parts: Bundle, file: SpecFile, problems: list[Problem]) -> Built | None:
+        path = f"{self.workspace.settings.scripts}/{spec.script}"
+        try:
+            template = render_template(spec, parts, entry=path, templates=self.templates)
+        except Problems as error:
+            problems.extend(error.problems)
+            return None
+        return Built(
+            spec=spec,
+            template=template,
+            script=template.script,
+            builtin=self.workspace.builtin,
+            slug=file.slug,
+        )
+
+    def _entry(self, source: Source, script: str, problems: list[Problem]) -> Module | None:
+        """The parsed entry script; None, with the reason among `problems`, when it cannot be had."""
+        where = ("script",)
+        folder = self.workspace.settings.scripts
+        path = self.scripts / script
+        shown = self.workspace.shown(f"{folder}/{script}")
+        try:
+            if not path.resolve().is_relative_to(self.scripts.resolve()):
+                problems.append(source.problem(where, f"the script '{script}' lies outside of {folder}"))
+                return None
+            content = path.read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            known = [file.name for file in self.scripts.glob("*.py*")]
+            message = f"there is no script '{script}' in {folder}"
+            problems.append(source.problem(where, message, closest(script, known)))
+            return None
+        except (OSError, ValueError) as error:
+            problems.append(source.problem(where, f"the script '{script}' cannot be read: {error}"))
+            return None
+        text = _decode(content, shown, problems)
+        if text is not None and script.endswith(".j2"):
+            values = source.data.get("vars")
+            try:
+                text = render_entry(text, values if isinstance(values, dict) else {}, path=shown)
+            except Problems as error:
+                problems.extend(error.problems)
+                return None
+        return None if text is None else parse_module(text, name=ENTRY, path=shown)
+
+
+def _decode(content: bytes, path: str, problems: list[Problem]) -> str | None:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        place = Place(line=line, column=error.start - error.object.rfind(b"\n", 0, error.start))
+        message = f"not UTF-8: the byte 0x{error.object[error.start]:02X} cannot stand here"
+        problems.append(Problem(path=path, place=place, message=message, hint="save the file as UTF-8"))
+        return None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def fingerprint(workspace: Workspace, file: SpecFile, script: str) -> str:
+    """A digest of everything of its own that the spec's files in `build/` depend on; empty when the script is gone."""
+    try:
+        entry = (workspace.root / workspace.settings.scripts / script).read_bytes()
+    except (OSError, ValueError):
+        return ""
+    digest = hashlib.sha256(file.relative.encode() + b"\0" + workspace.settings.scripts.encode() + b"\0")
+    digest.update(hashlib.sha256(file.content).digest())
+    digest.update(hashlib.sha256(entry).digest())
+    return digest.hexdigest()
+
+
+def render_workspace(
+    workspace: Workspace,
+    *,
+    track: Callable[[Sequence[SpecFile]], Iterable[SpecFile]] | None = None,
+) -> tuple[Built, ...]:
+    """Every step template of the library. Errors: Problems with the faults of all its files."""
+    renderer = Renderer(workspace)
+    rendered = [renderer.render(file) for file in (track(workspace.specs) if track else workspace.specs)]
+    return settle(rendered)
+
+
+def settle(rendered: Sequence[Rendered], others: Iterable[Claim] = ()) -> tuple[Built, ...]:
+    """What was built, if nothing is wrong anywhere. `others` are claims of specs that were not rendered again."""
+    problems = [problem for item in rendered for problem in item.problems]
+    problems.extend(check_claims([*others, *(claim for item in rendered for claim in item.claims)]))
+    problems.extend(_slug_problems([item.file for item in rendered]))
+    if problems:
+        raise Problems(problems)
+    return tuple(item.built for item in rendered if item.built is not None)
+
+
+def _slug_problems(files: Sequence[SpecFile]) -> list[Problem]:
+    first: dict[str, SpecFile] = {}
+    problems = []
+    for file in files:
+        owner = first.setdefault(file.slug.lower(), file)
+        if owner is not file:
+            message = f"{owner.shown} would be built into the same file"
+            problems.append(Problem(path=file.shown, message=message, hint="rename one of them"))
+    return problems
+
+
+def render_known(root: Path) -> Mapping[str, Built]:
+    """The library at `root` and the built-in one, by template name.
+
+    An own spec with a built-in one's id takes its place: it is a copy that somebody changed. Errors: Problems of all files, and
+    of an own spec that takes the name or prefix of a built-in one without being it.
+    """
+    own = read_workspace(root)
+    if own.builtin:
+        return {built.spec.name: built for built in render_workspace(own)}
+    mine = render_workspace(own)
+    ids = {built.spec.id for built in mine}
+    theirs = [built for built in render_workspace(read_builtin()) if built.spec.id not in ids]
+    problems = [
+        Problem(
+            path=own.shown(built.spec.source_name),
+            message=f"the {what} '{value}' is that of a built-in step template",
+            hint="choose another",
+        )
+        for built in mine
+        for other in theirs
+        for what, value, theirs_value in (
+            ("name", built.spec.name, other.spec.name),
+            ("prefix", built.spec.prefix, other.spec.prefix),
+        )
+        if value.lower() == theirs_value.lower()
+    ]
+    if problems:
+        raise Problems(problems)
+    return {built.spec.name: built for built in [*theirs, *mine]}
