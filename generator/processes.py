@@ -7,6 +7,7 @@ refused, and tried again from a fresh read. Everything that is not ours goes bac
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 from generator.coordination import WantedProcess
@@ -14,6 +15,7 @@ from generator.errors import Refusal
 from generator.library import read_found as read_templates
 from generator.octopus import ApiError, Client, OctopusError
 from generator.octopus.records import Document, ProcessDocument, ProjectDocument
+from generator.outcome import Progress, quiet
 from generator.plan import Change
 from generator.process_draft import ReadyProcess, outline
 from generator.resolution import Found, FoundProcess, expressions_of
@@ -25,14 +27,14 @@ WRITE_ATTEMPTS = 6
 # --- reading ---------------------------------------------------------------------------------------------------------------
 
 
-def read_found(client: Client, wanted: Sequence[WantedProcess]) -> Found:
+def read_found(client: Client, wanted: Sequence[WantedProcess], *, progress: Progress = quiet) -> Found:
     """What the space holds of everything that the files name. Lists that no step asks for are not read."""
     steps = [step for process in wanted for step in process.steps]
     projects = {str(item["Name"]): cast(ProjectDocument, item) for item in client.pages("projects")}
     by_folded = {name.casefold(): project for name, project in projects.items()}
     processes: dict[str, FoundProcess] = {}
     missing: dict[str, tuple[str, str]] = {}
-    for process in wanted:
+    for process in progress(wanted, "Reading processes"):
         project = by_folded.get(process.project.casefold())
         if project is None:
             missing[process.where] = (
@@ -62,6 +64,15 @@ def read_found(client: Client, wanted: Sequence[WantedProcess]) -> Found:
         processes=processes,
         missing=missing,
     )
+
+
+def read_again(client: Client, found: Found) -> Found:
+    """The same space with its processes as they are now."""
+    fresh = {
+        where: replace(process, document=cast(ProcessDocument, client.get(process.path)))
+        for where, process in found.processes.items()
+    }
+    return replace(found, processes=fresh)
 
 
 def is_version_controlled(project: ProjectDocument) -> bool:

@@ -12,28 +12,17 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Protocol
 
 import httpx
 
 from generator.errors import Refusal
 from generator.octopus import wire
 from generator.octopus.records import Document, Json, Space, Target
+from generator.settings import Target as NamedTarget
 
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 MOST_REDIRECTS = 5
 MOST_CONNECTIONS = 8
-
-
-class TargetSettings(Protocol):
-    """A target as `octosteps.yaml` names it: `api_key_variable` is the environment variable that holds its key."""
-
-    @property
-    def url(self) -> str: ...
-    @property
-    def space(self) -> str | None: ...
-    @property
-    def api_key_variable(self) -> str | None: ...
 
 
 class Client:
@@ -269,7 +258,7 @@ def open_http() -> httpx.Client:
 
 def read_target(
     environ: Mapping[str, str],
-    targets: Mapping[str, TargetSettings],
+    targets: Mapping[str, NamedTarget],
     *,
     name: str | None = None,
     space: str | None = None,
@@ -287,11 +276,18 @@ def read_target(
             )
             raise Refusal(f"unknown target {name!r}{wire.did_you_mean(name, targets)}{known}")
         chosen = targets[name]
-        variable = chosen.api_key_variable or "OCTOPUS_API_KEY"
-        key = environ.get(variable, "").strip()
-        if not key:
-            raise Refusal(f"target {name!r} needs its API key in the environment: set {variable}")
-        return Target(name=name, url=chosen.url, space=space or chosen.space, api_key=key)
+        key = environ.get(chosen.api_key_variable or "OCTOPUS_API_KEY", "").strip()
+        token = "" if chosen.api_key_variable else environ.get("OCTOPUS_ACCESS_TOKEN", "").strip()
+        if not key and not token:
+            wanted = chosen.api_key_variable or "OCTOPUS_API_KEY or OCTOPUS_ACCESS_TOKEN"
+            raise Refusal(f"target {name!r} has no credentials in the environment: set {wanted}")
+        return Target(
+            name=name,
+            url=chosen.url,
+            space=space or chosen.space,
+            api_key=key or None,
+            access_token=token or None,
+        )
     url = environ.get("OCTOPUS_URL", "").strip() or environ.get("OCTOPUS_HOST", "").strip()
     if not url:
         raise Refusal("no server is named: set OCTOPUS_URL and OCTOPUS_API_KEY, or give --target")

@@ -1,0 +1,159 @@
+"""`octosteps plan`: what `apply` would change, for the library or, with coordination files, for the projects' steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from generator import library, processes
+from generator.apply import Write
+from generator.coordination import WantedProcess, read_coordination
+from generator.errors import Refusal
+from generator.octopus import Client, connect, read_target
+from generator.outcome import Outcome, Progress, quiet
+from generator.plan import Plan, sorted_plan, to_json, to_parts
+from generator.resolution import Found, resolve, warn_unknown_variables
+from generator.settings import read_settings
+from generator.source import closest
+from generator.spec import Spec
+from generator.step_template import StepTemplate
+from generator.workspace import Built, render_known
+
+EXIT_CHANGES_WAIT = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A plan, the function that writes one unit of it, and one that reads everything again and plans anew."""
+
+    plan: Plan
+    write: Write
+    plan_again: Callable[[], Plan]
+
+
+def run(
+    *,
+    root: Path,
+    files: Sequence[Path] = (),
+    names: Sequence[str] = (),
+    environ: Mapping[str, str],
+    target: str | None = None,
+    space: str | None = None,
+    force: bool = False,
+    prune: bool = False,
+    exit_code: bool = False,
+    progress: Progress = quiet,
+    http: httpx.Client | None = None,
+) -> Outcome:
+    """The plan, with exit code 0; with `exit_code` 4 when something would change or is in conflict. Nothing is written.
+
+    Without `files` it is about the library at `root` (the built-in one when that has no specs) or those templates of either
+    that are named; with coordination files about the steps in their projects. `http` is a ready client, for tests.
+    """
+    with prepare(
+        root=root,
+        files=files,
+        names=names,
+        environ=environ,
+        target=target,
+        space=space,
+        force=force,
+        prune=prune,
+        progress=progress,
+        http=http,
+    ) as prepared:
+        plan = prepared.plan
+    waits = bool(plan.writes or plan.conflicts)
+    return Outcome(
+        data=to_json(plan),
+        parts=tuple(to_parts(plan)),
+        lines=[f"{change.action} {change.name}" for change in plan.changes if change.action != "leave"],
+        exit_code=EXIT_CHANGES_WAIT if exit_code and waits else 0,
+    )
+
+
+@contextmanager
+def prepare(
+    *,
+    root: Path,
+    files: Sequence[Path],
+    names: Sequence[str],
+    environ: Mapping[str, str],
+    target: str | None,
+    space: str | None,
+    force: bool,
+    prune: bool,
+    progress: Progress = quiet,
+    http: httpx.Client | None = None,
+) -> Iterator[Prepared]:
+    """Everything that `plan` shows and `apply` needs. Faults of files are told before a server is asked anything."""
+    if files and names:
+        raise Refusal("give coordination files, or names of step templates, not both")
+    if prune and not files:
+        raise Refusal("--prune is about the steps of coordination files: name one")
+    known = render_known(root)
+    wanted = read_coordination(files)
+    chosen = () if files else choose(known, names)
+    place = read_target(environ, read_settings(root).targets, name=target, space=space)
+    with connect(
+        place.url, api_key=place.api_key, access_token=place.access_token, space=place.space, http=http
+    ) as client:
+        if files:
+            specs = {name: built.spec for name, built in known.items()}
+            found = processes.read_found(client, wanted, progress=progress)
+            yield prepare_steps(client, wanted, found, specs, force=force, prune=prune)
+        else:
+            yield prepare_library(client, [built.template for built in chosen], force=force)
+
+
+def choose(known: Mapping[str, Built], names: Sequence[str]) -> tuple[Built, ...]:
+    """The named step templates, or all of the user's own, or all built-in ones where there are no own ones."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        hint = closest(unknown[0], known) or "known are " + ", ".join(sorted(known))
+        raise Refusal(f"unknown step template {unknown[0]!r}: {hint}")
+    if names:
+        return tuple(known[name] for name in dict.fromkeys(names))
+    return tuple(built for built in known.values() if not built.builtin) or tuple(known.values())
+
+
+def prepare_library(client: Client, templates: Sequence[StepTemplate], *, force: bool) -> Prepared:
+    wanted = {template.name: template for template in templates}
+
+    def plan_now() -> Plan:
+        return sorted_plan(client.where, library.plan(templates, library.read_found(client), force=force))
+
+    return Prepared(
+        plan=plan_now(),
+        write=lambda changes: library.write(client, changes, wanted),
+        plan_again=plan_now,
+    )
+
+
+def prepare_steps(
+    client: Client,
+    wanted: Sequence[WantedProcess],
+    found: Found,
+    specs: Mapping[str, Spec],
+    *,
+    force: bool,
+    prune: bool,
+) -> Prepared:
+    ready = {process.where: process for process in resolve(wanted, found, specs)}
+    warnings = tuple(warn_unknown_variables(wanted, found))
+
+    def plan_of(found: Found, warnings: Sequence[str]) -> Plan:
+        changes = processes.plan(tuple(ready.values()), found, force=force, prune=prune)
+        return sorted_plan(client.where, changes, warnings)
+
+    return Prepared(
+        plan=plan_of(found, warnings),
+        write=lambda changes: processes.write(
+            client, changes, ready[changes[0].unit], force=force, prune=prune
+        ),
+        plan_again=lambda: plan_of(processes.read_again(client, found), ()),
+    )
