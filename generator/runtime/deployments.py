@@ -1,0 +1,146 @@
+"""Deployments of one project to one place: what was deployed there, what is on its way, and how they are told apart."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Callable, Container, Iterator, Mapping, NamedTuple, Optional
+
+from generator.runtime.api import Api
+from generator.runtime.lookup import Place
+from generator.runtime.moments import moment_or_none
+from generator.runtime.tasks import Task, id_number, read_tasks, utc_now
+
+HISTORY_PAGE = 30
+
+
+class Deployment(NamedTuple):
+    """A deployment with its task, for the result of a deployment is its task's."""
+
+    document: Mapping[str, Any]
+    task: Task
+    link: str
+
+    @property
+    def id(self) -> str:
+        return str(self.document["Id"])
+
+    @property
+    def number(self) -> int:
+        """Its place in the order of creation."""
+        return id_number(self.id)
+
+    @property
+    def release_id(self) -> str:
+        return str(self.document["ReleaseId"])
+
+    @property
+    def comments(self) -> str:
+        return self.document.get("Comments") or ""
+
+    @property
+    def created(self) -> Optional[datetime]:
+        return moment_or_none(self.document.get("Created"))
+
+    @property
+    def began(self) -> bool:
+        """Whether it may have changed anything."""
+        return not self.task.never_began
+
+
+def join_tasks(api: Api, documents: list[Mapping[str, Any]]) -> list[Deployment]:
+    """The deployments whose task the server returns, in the same order."""
+    tasks = read_tasks(api, [document["TaskId"] for document in documents if document.get("TaskId")])
+    return [
+        Deployment(document, tasks[document["TaskId"]], api.web_link(document))
+        for document in documents
+        if document.get("TaskId") in tasks
+    ]
+
+
+def history(api: Api, place: Place) -> Iterator[Deployment]:
+    """Every deployment there, newest first, read page by page as far as somebody asks."""
+    page: list[Mapping[str, Any]] = []
+    for seen, document in enumerate(api.pages("deployments", take=HISTORY_PAGE, **place.query()), start=1):
+        if place.holds(document):
+            page.append(document)
+        if seen % HISTORY_PAGE == 0:
+            yield from join_tasks(api, page)
+            page = []
+    yield from join_tasks(api, page)
+
+
+def deployments_since(api: Api, place: Place, since: Optional[datetime]) -> list[Deployment]:
+    """Those created at or after `since` (all without it), newest first."""
+    recent: list[Mapping[str, Any]] = []
+    for document in api.pages("deployments", take=HISTORY_PAGE, **place.query()):
+        created = moment_or_none(document.get("Created"))
+        if since is not None and created is not None and created < since:
+            break
+        if place.holds(document):
+            recent.append(document)
+    return join_tasks(api, recent)
+
+
+def active_deployments(api: Api, place: Place) -> list[Deployment]:
+    """Those executing, cancelling, waiting for a person, or queued and due, oldest first. Scheduled ones are not active."""
+    now = utc_now(api)
+    return [deployment for deployment in living_deployments(api, place) if deployment.task.is_active(now)]
+
+
+def living_deployments(api: Api, place: Place) -> list[Deployment]:
+    """Those that have not ended, scheduled ones included, oldest first."""
+    items = api.pages("tasks", active="true", **place.task_query())
+    tasks = {task.deployment_id: task for task in map(Task, items) if task.deployment_id and task.is_alive}
+    if not tasks:
+        return []
+    found = [
+        Deployment(document, tasks[document["Id"]], api.web_link(document))
+        for document in api.by_ids("deployments", list(tasks))
+        if place.holds(document)
+    ]
+    return sorted(found, key=lambda deployment: deployment.number)
+
+
+def find_latest(
+    api: Api, place: Place, wanted: Callable[[Deployment], bool] = lambda deployment: True
+) -> Optional[Deployment]:
+    """The newest `wanted` deployment that has ended and may have changed something."""
+    for deployment in history(api, place):
+        if not deployment.task.is_alive and deployment.began and wanted(deployment):
+            return deployment
+    return None
+
+
+def find_current(api: Api, place: Place) -> Optional[Deployment]:
+    """The newest that succeeded: what runs there now, as far as the server knows."""
+    for document in api.pages("deployments", take=HISTORY_PAGE, taskState="Success", **place.query()):
+        if place.holds(document):
+            found = join_tasks(api, [document])
+            if found and found[0].task.state == "Success":
+                return found[0]
+    return None
+
+
+def find_successor(
+    api: Api, place: Place, deployment: Deployment, *, ignored: Container[str] = ()
+) -> Optional[Deployment]:
+    """The newer deployment to the same place for which the server cancelled this one, if that is what happened.
+
+    Queueing a deployment cancels older queued ones, its success older paused ones (source: docs, Superseded tasks, since
+    2026.2). The server names no cause: whatever was created before the cancelling, and later than this one, counts.
+    """
+    ended = deployment.task.completed
+    if deployment.task.state != "Canceled" or ended is None:
+        return None
+    newer = [
+        other
+        for other in deployments_since(api, place, deployment.created)
+        if other.number > deployment.number and other.id not in ignored
+        if other.created is not None and other.created <= ended
+    ]
+    return max(newer, key=lambda other: other.number) if newer else None
+
+
+def read_release_of(api: Api, deployment: Deployment) -> Mapping[str, Any]:
+    document: Mapping[str, Any] = api.get(f"releases/{deployment.release_id}")
+    return document

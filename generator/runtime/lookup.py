@@ -1,0 +1,140 @@
+"""Names that people write, as documents of the server: never a guess, and near names when there is none."""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from typing import Any, Mapping, NamedTuple, Optional
+
+from generator.runtime.api import Api, ApiError
+from generator.runtime.step import MISCONFIGURED, StepFailure
+
+DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels)-[0-9]+")
+
+
+class NotFound(StepFailure):
+    """Nothing on the server has that name, or the account may not see it."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(MISCONFIGURED, sentence)
+
+
+def find_named(api: Api, collection: str, what: str, name: str) -> Mapping[str, Any]:
+    """The document of `collection` with that name, id or slug; an exact name goes before one in another case.
+
+    `what` says in messages what is looked for. Raises NotFound with near names.
+    """
+    if DOCUMENT_ID.fullmatch(name):
+        found = api.by_ids(collection, [name])
+    else:
+        found = list(api.pages(collection, partialName=name))
+    match = best_match(found, name)
+    if match is None:
+        # The filter knows names only: slugs and near names need the whole list, read only when something is wrong.
+        everything = list(api.pages(collection))
+        match = best_match(everything, name)
+        if match is None:
+            raise NotFound(absence(what, name, [document["Name"] for document in everything]))
+    return match
+
+
+def best_match(documents: list[Mapping[str, Any]], name: str) -> Optional[Mapping[str, Any]]:
+    """By name, then id, then name ignoring case, then slug."""
+    for key, wanted in (("Name", name), ("Id", name)):
+        for document in documents:
+            if document.get(key) == wanted:
+                return document
+    for key in ("Name", "Slug"):
+        for document in documents:
+            if (document.get(key) or "").lower() == name.lower():
+                return document
+    return None
+
+
+def absence(what: str, name: str, names: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
+    return f"there is no {what} {name!r} that this account can see ({hint})"
+
+
+def find_space(api: Api, name: str) -> str:
+    """The space's id. An id is taken as it is: the first request within it shows whether it exists."""
+    if DOCUMENT_ID.fullmatch(name):
+        return name
+    spaces = api.get("/api/spaces/all")
+    match = best_match(spaces, name)
+    if match is None:
+        raise NotFound(absence("space", name, [space["Name"] for space in spaces]))
+    return str(match["Id"])
+
+
+class Place(NamedTuple):
+    """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None)."""
+
+    project: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    tenant: Optional[Mapping[str, Any]]
+
+    @property
+    def tenant_id(self) -> Optional[str]:
+        return str(self.tenant["Id"]) if self.tenant is not None else None
+
+    def __str__(self) -> str:
+        where = "{} in {}".format(self.project["Name"], self.environment["Name"])
+        return where + (" for {}".format(self.tenant["Name"]) if self.tenant is not None else "")
+
+    def query(self) -> dict[str, Any]:
+        """Filters for a list of deployments. Without a tenant the list holds tenanted ones too: `holds` sorts them out."""
+        return {
+            "projects": self.project["Id"],
+            "environments": self.environment["Id"],
+            "tenants": self.tenant_id,
+        }
+
+    def task_query(self) -> dict[str, Any]:
+        """The same for a list of tasks."""
+        return {
+            "project": self.project["Id"],
+            "environment": self.environment["Id"],
+            "tenant": self.tenant_id,
+            "name": "Deploy",
+        }
+
+    def holds(self, deployment: Mapping[str, Any]) -> bool:
+        return (
+            deployment["ProjectId"] == self.project["Id"]
+            and deployment["EnvironmentId"] == self.environment["Id"]
+            and (deployment.get("TenantId") or None) == self.tenant_id
+        )
+
+
+def find_place(api: Api, project: str, environment: str, tenant: Optional[str]) -> Place:
+    found = find_named(api, "projects", "project", project)
+    return Place(
+        project=found,
+        environment=find_named(api, "environments", "environment", environment),
+        tenant=find_named(api, "tenants", "tenant", tenant) if tenant else None,
+    )
+
+
+def find_channel(api: Api, project: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    channels = "projects/{}/channels".format(project["Id"])
+    return find_named(api, channels, "channel of {}".format(project["Name"]), name)
+
+
+def read_release(api: Api, project: Mapping[str, Any], number: str) -> Mapping[str, Any]:
+    """The release of `project` with exactly that number; NotFound when there is none."""
+    try:
+        path = "projects/{}/releases/{}".format(project["Id"], urllib.parse.quote(number, safe=""))
+        found: Mapping[str, Any] = api.get(path)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        raise NotFound(
+            "{} has no release {} that this account can see (that takes ReleaseView)".format(
+                project["Name"], number
+            )
+        ) from None
+    return found

@@ -1,0 +1,106 @@
+"""Which release: from what a person wrote to one release of a project."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, NamedTuple, Optional
+
+from generator.runtime.api import Api
+from generator.runtime.lookup import NotFound, read_release
+from generator.runtime.versions import VersionRange, parse_version_range, version_or_none
+
+RELEASE_WORDS = ("latest", "highest", "same")
+
+
+class ReleaseChoice(NamedTuple):
+    """`rule` is latest, highest, same, exact or range; `number` of an exact one, `admitted` of a range."""
+
+    rule: str
+    text: str
+    number: str = ""
+    admitted: Optional[VersionRange] = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_release_choice(text: str) -> ReleaseChoice:
+    """`latest`, `highest`, `same`, a release number, `2026.4.*`, or a range such as `[1.0,2.0)`.
+
+    A number need not look like a version, for Octopus keeps older schemes; ValueError only for a broken range.
+    """
+    word = text.strip()
+    if word.lower() in RELEASE_WORDS:
+        return ReleaseChoice(word.lower(), word.lower())
+    if word[0] in "[(" or word.endswith("*") or "," in word:
+        return ReleaseChoice("range", word, admitted=parse_version_range(word))
+    return ReleaseChoice("exact", word, number=word)
+
+
+def choose_release(
+    api: Api,
+    project: Mapping[str, Any],
+    choice: ReleaseChoice,
+    channel: Optional[Mapping[str, Any]],
+    own_number: str,
+) -> Mapping[str, Any]:
+    """The one release that `choice` means. `own_number` is the release that the running deployment itself deploys.
+
+    `latest` is the newest by creation, `highest` and ranges go by SemVer precedence over all releases. Raises NotFound.
+    """
+    if choice.rule in ("exact", "same"):
+        number = own_number if choice.rule == "same" else choice.number
+        if not number:
+            raise NotFound(
+                "'same' means the release of the running deployment, and there is none: a runbook has no release"
+            )
+        release = read_release(api, project, number)
+        if channel is not None and release["ChannelId"] != channel["Id"]:
+            raise NotFound(
+                "release {} of {} is not in the channel {}".format(number, project["Name"], channel["Name"])
+            )
+        return release
+    path = "projects/{}/releases".format(project["Id"])
+    if channel is not None:
+        path = "projects/{}/channels/{}/releases".format(project["Id"], channel["Id"])
+    if choice.rule == "latest":
+        for release in api.pages(path, take=1):
+            return release
+        raise NotFound("{} has no release{}".format(project["Name"], within(channel)))
+    return highest_release(list(api.pages(path)), choice, project, channel)
+
+
+def highest_release(
+    releases: list[Mapping[str, Any]],
+    choice: ReleaseChoice,
+    project: Mapping[str, Any],
+    channel: Optional[Mapping[str, Any]],
+) -> Mapping[str, Any]:
+    """The greatest admitted number; of equal ones the first. Numbers that are no versions cannot be compared and never win."""
+    ranked = []
+    for release in releases:
+        version = version_or_none(release["Version"])
+        if version is not None and (choice.admitted is None or choice.admitted.admits(version)):
+            ranked.append((version.rank(), release))
+    if not ranked:
+        raise NotFound(
+            "{} has no release that is {}{}: looked at {} releases".format(
+                project["Name"], choice, within(channel), len(releases)
+            )
+        )
+    best = ranked[0]
+    for candidate in ranked[1:]:
+        if candidate[0] > best[0]:
+            best = candidate
+    return best[1]
+
+
+def within(channel: Optional[Mapping[str, Any]]) -> str:
+    return " in the channel {}".format(channel["Name"]) if channel is not None else ""
+
+
+def is_newer(number: str, other: str) -> Any:
+    """Whether release `number` comes after `other`; None when one of the two is no version."""
+    ours, theirs = version_or_none(number), version_or_none(other)
+    if ours is None or theirs is None:
+        return None
+    return ours.rank() > theirs.rank()
