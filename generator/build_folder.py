@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from generator.build_cache import Cache, Entry, read_cache, text_digest, tool_digest, write_cache
@@ -62,7 +62,9 @@ def plan_build(
             and all(present.get(name) == digest for name, digest in known.files.items())
         )
         if current and known is not None:
-            entries[file.relative] = known
+            # The last build may have been asked for from another folder: problems name the file as seen from this one.
+            seen = tuple(replace(claim, path=file.shown) for claim in known.claims)
+            entries[file.relative] = replace(known, claims=seen)
         else:
             changed.append(file)
     rendered = _render(workspace, changed, track) if changed else []

@@ -145,3 +145,22 @@ def check_claims(all_claims: Iterable[Claim]) -> list[Problem]:
                 )
             )
     return problems
+
+
+def check_builtin_claims(own: Iterable[Claim], builtin: Iterable[Claim]) -> list[Problem]:
+    """Own specs that take the name or prefix of a built-in one. One with its id replaces it: somebody changed a copy."""
+    mine = tuple(own)
+    ids = {claim.value.lower() for claim in mine if claim.key == "id"}
+    theirs = tuple(builtin)
+    replaced = {claim.path for claim in theirs if claim.key == "id" and claim.value.lower() in ids}
+    taken = {(claim.key, claim.value.lower()) for claim in theirs if claim.path not in replaced}
+    return [
+        Problem(
+            path=claim.path,
+            place=claim.place,
+            message=f"the {claim.key} '{claim.value}' is that of a built-in step template: {UNIQUE[claim.key]}",
+            hint="choose another",
+        )
+        for claim in mine
+        if (claim.key, claim.value.lower()) in taken
+    ]

@@ -15,7 +15,7 @@ from generator.bundle import ENTRY, Bundle, Runtime, bundle
 from generator.errors import Place, Problem, Problems
 from generator.module import Module, parse_module
 from generator.render import render_entry, render_template
-from generator.rules import Claim, check_claims, check_entry, claims
+from generator.rules import Claim, check_builtin_claims, check_claims, check_entry, claims
 from generator.settings import Settings, read_settings
 from generator.source import Source, closest, parse_source
 from generator.spec import Spec, parse_spec
@@ -264,23 +264,21 @@ def render_known(root: Path) -> Mapping[str, Built]:
     own = read_workspace(root)
     if own.builtin:
         return {built.spec.name: built for built in render_workspace(own)}
-    mine = render_workspace(own)
-    ids = {built.spec.id for built in mine}
-    theirs = [built for built in render_workspace(read_builtin()) if built.spec.id not in ids]
-    problems = [
-        Problem(
-            path=own.shown(built.spec.source_name),
-            message=f"the {what} '{value}' is that of a built-in step template",
-            hint="choose another",
-        )
-        for built in mine
-        for other in theirs
-        for what, value, theirs_value in (
-            ("name", built.spec.name, other.spec.name),
-            ("prefix", built.spec.prefix, other.spec.prefix),
-        )
-        if value.lower() == theirs_value.lower()
-    ]
+    renderer = Renderer(own)
+    rendered = [renderer.render(file) for file in own.specs]
+    mine = settle(rendered)
+    problems = check_builtin_claims((claim for item in rendered for claim in item.claims), builtin_claims())
     if problems:
         raise Problems(problems)
+    ids = {built.spec.id for built in mine}
+    theirs = [built for built in render_workspace(read_builtin()) if built.spec.id not in ids]
     return {built.spec.name: built for built in [*theirs, *mine]}
+
+
+def builtin_claims() -> list[Claim]:
+    """What the built-in specs claim, without rendering them."""
+    return [
+        claim
+        for file in read_builtin().specs
+        for claim in claims(parse_source(file.content, name=file.shown))
+    ]
