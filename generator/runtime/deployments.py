@@ -141,6 +141,19 @@ def find_successor(
     return max(newer, key=lambda other: other.number) if newer else None
 
 
+class ReleaseNumbers:
+    """The numbers of deployments' releases, each release asked for once."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._known: dict[str, str] = {}
+
+    def of(self, deployment: Deployment) -> str:
+        if deployment.release_id not in self._known:
+            self._known[deployment.release_id] = read_release_of(self._api, deployment)["Version"]
+        return self._known[deployment.release_id]
+
+
 def read_release_of(api: Api, deployment: Deployment) -> Mapping[str, Any]:
     document: Mapping[str, Any] = api.get(f"releases/{deployment.release_id}")
     return document

@@ -22,6 +22,24 @@ class ReleaseChoice(NamedTuple):
     def __str__(self) -> str:
         return self.text
 
+    def resolved(self, own_number: str) -> ReleaseChoice:
+        """With `same` replaced by the release that the running deployment itself deploys. Raises NotFound without one."""
+        if self.rule != "same":
+            return self
+        if not own_number:
+            raise NotFound("'same' means the release of the running deployment, and a runbook has none")
+        return ReleaseChoice("exact", own_number, number=own_number)
+
+    def admits(self, number: str) -> bool:
+        """Whether release `number` is meant: versions are compared as such (`1.0` is `1.0.0`), others as text, ignoring case."""
+        found = version_or_none(number)
+        if self.admitted is not None:
+            return found is not None and self.admitted.admits(found)
+        exact = version_or_none(self.number)
+        if found is not None and exact is not None:
+            return found.rank() == exact.rank()
+        return number.lower() == self.number.lower()
+
 
 def parse_release_choice(text: str) -> ReleaseChoice:
     """`latest`, `highest`, `same`, a release number, `2026.4.*`, or a range such as `[1.0,2.0)`.
@@ -36,6 +54,14 @@ def parse_release_choice(text: str) -> ReleaseChoice:
     return ReleaseChoice("exact", word, number=word)
 
 
+def parse_wanted_release(text: str) -> ReleaseChoice:
+    """Like `parse_release_choice`, where only releases that are already somewhere count: no `latest`, no `highest`."""
+    choice = parse_release_choice(text)
+    if choice.rule in ("latest", "highest"):
+        raise ValueError(f"{text!r} says nothing here: write a release number, a range, or same")
+    return choice
+
+
 def choose_release(
     api: Api,
     project: Mapping[str, Any],
@@ -48,11 +74,7 @@ def choose_release(
     `latest` is the newest by creation, `highest` and ranges go by SemVer precedence over all releases. Raises NotFound.
     """
     if choice.rule in ("exact", "same"):
-        number = own_number if choice.rule == "same" else choice.number
-        if not number:
-            raise NotFound(
-                "'same' means the release of the running deployment, and there is none: a runbook has no release"
-            )
+        number = choice.resolved(own_number).number
         release = read_release(api, project, number)
         if channel is not None and release["ChannelId"] != channel["Id"]:
             raise NotFound(

@@ -11,11 +11,10 @@ from generator.runtime.deployments import Deployment, active_deployments, find_l
 from generator.runtime.lookup import Place, find_place
 from generator.runtime.moments import spoken
 from generator.runtime.parameters import Parameters, reads
-from generator.runtime.releases import ReleaseChoice
-from generator.runtime.step import MISCONFIGURED, REFUSED, Step
+from generator.runtime.releases import ReleaseChoice, parse_wanted_release
+from generator.runtime.step import REFUSED, Step
 from generator.runtime.tables import table_lines
 from generator.runtime.tasks import utc_now
-from generator.runtime.versions import VersionRange, parse_version_range, version_or_none
 
 
 class Row(NamedTuple):
@@ -27,24 +26,15 @@ class Row(NamedTuple):
     fault: str
 
 
-def parse_wanted_version(text: str) -> ReleaseChoice:
-    """`same`, a release number, `2026.4.*`, or a range; a number that is no version is compared as text."""
-    word = text.strip()
-    if word.lower() == "same":
-        return ReleaseChoice("same", "same")
-    if word[0] in "[(" or "*" in word or "," in word:
-        return ReleaseChoice("range", word, admitted=parse_version_range(word))
-    return ReleaseChoice("exact", word, number=word)
-
-
-@reads(version=parse_wanted_version, **CONNECTION_GRAMMARS)
+@reads(version=parse_wanted_release, **CONNECTION_GRAMMARS)
 def main(parameters: Parameters) -> None:
     step: Step = parameters.step
-    wanted = resolve_wanted(step, parameters.version)
+    wanted = parameters.version and parameters.version.resolved(step.variable("Octopus.Release.Number"))
     api = connect(parameters, timedelta())
     place = find_place(api, parameters.project, parameters.environment, parameters.tenant)
-    latest = find_latest(api, place)
+    # In this order: one that ends between the two reads is then seen as active, and never overlooked.
     active = active_deployments(api, place)
+    latest = find_latest(api, place)
     version = read_release_of(api, latest)["Version"] if latest else ""
     rows = check_all(api, latest, active, version=version, wanted=wanted, max_age=parameters.max_age)
     show(step, place, latest, version, rows)
@@ -55,28 +45,6 @@ def main(parameters: Parameters) -> None:
         step.log.warning(f"{place} {'; '.join(faults)}")
     else:
         step.fail(REFUSED, f"{place} {'; '.join(faults)}")
-
-
-def resolve_wanted(step: Step, choice: Optional[ReleaseChoice]) -> Optional[ReleaseChoice]:
-    """`same` becomes the number of the running deployment's release."""
-    if choice is None or choice.rule != "same":
-        return choice
-    number = step.variable("Octopus.Release.Number")
-    if not number:
-        step.fail(MISCONFIGURED, "'same' means the release of the running deployment, and a runbook has none")
-    return ReleaseChoice("exact", number, number=number)
-
-
-def is_satisfied(version: str, wanted: ReleaseChoice) -> bool:
-    """Versions are compared as such (`1.0` is `1.0.0`), other numbers as text, ignoring case."""
-    found = version_or_none(version)
-    admitted: Optional[VersionRange] = wanted.admitted
-    if admitted is not None:
-        return found is not None and admitted.admits(found)
-    exact = version_or_none(wanted.number)
-    if found is not None and exact is not None:
-        return found.rank() == exact.rank()
-    return version.lower() == wanted.number.lower()
 
 
 def check_all(
@@ -102,12 +70,14 @@ def check_all(
 
 def check_state(latest: Deployment, version: str) -> Row:
     state = latest.task.state
-    fault = "" if state == "Success" else f"ended as {state} at its last deployment ({version}, {latest.link})"
+    fault = (
+        "" if state == "Success" else f"ended as {state} at its last deployment ({version}, {latest.link})"
+    )
     return Row("state", state, "Success", fault)
 
 
 def check_version(version: str, wanted: ReleaseChoice) -> Row:
-    fault = "" if is_satisfied(version, wanted) else f"is at {version}, wanted {wanted}"
+    fault = "" if wanted.admits(version) else f"is at {version}, wanted {wanted}"
     return Row("release", version, str(wanted), fault)
 
 
@@ -143,5 +113,6 @@ def show(step: Step, place: Place, latest: Optional[Deployment], version: str, r
     step.output("Link", latest.link if latest else "")
     step.output("Faults", "\n".join(row.fault for row in rows if row.fault))
     step.result["conditions"] = [
-        {"condition": row.what, "found": row.found, "wanted": row.wanted, "met": not row.fault} for row in rows
+        {"condition": row.what, "found": row.found, "wanted": row.wanted, "met": not row.fault}
+        for row in rows
     ]
