@@ -1,0 +1,198 @@
+"""The task queue as rules over the state: what waits for what, what may start, what has expired. No threads.
+
+Source: docs, Task cap; Prioritize tasks (moved to top first, then first in first out); System variables
+(Octopus.Task.ConcurrencyTag); Superseded tasks; docs, API reference, tasks and deployments (QueueTime, QueueTimeExpiry).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from generator.emulator import events
+from generator.emulator.documents import Document
+from generator.emulator.state import State
+from generator.emulator.tasks import CANCELED, CANCELLING, EXECUTING, QUEUED, RUNNING, TIMED_OUT, Task
+
+
+def in_order(state: State) -> list[Task]:
+    """Queued tasks, the next first: moved to top, then the order in which they were queued."""
+    queued = [task for task in state.tasks.values() if task.state == QUEUED]
+    return sorted(queued, key=lambda task: not task.prioritized)
+
+
+def running(state: State) -> list[Task]:
+    return [task for task in state.tasks.values() if task.state in RUNNING]
+
+
+def startable(state: State) -> Iterator[Task]:
+    """Tasks that may start now, as long as the caller starts each before asking for the next."""
+    now = state.clock.now()
+    for task in in_order(state):
+        if task.queue_time > now or _stopped(state, task) or is_paused(task):
+            continue
+        active = running(state)
+        if len(active) >= state.task_cap:
+            return
+        if not any(blocks(other, task) for other in active + paused_blockers(state)):
+            yield task
+
+
+def _stopped(state: State, task: Task) -> bool:
+    space = state.find("Spaces", task.space_id)
+    return space is None or bool(space["TaskQueueStopped"])
+
+
+def is_paused(task: Task) -> bool:
+    """True while it waits for a person outside a slot."""
+    return bool(task.interruptions)
+
+
+def paused_blockers(state: State) -> list[Task]:
+    return [task for task in state.tasks.values() if task.state == QUEUED and task.blocks_while_paused]
+
+
+def blocks(other: Task, task: Task) -> bool:
+    """Tasks with one concurrency tag run one at a time."""
+    return other is not task and other.tag is not None and other.tag == task.tag
+
+
+def queued_behind(state: State, task: Task) -> list[Task]:
+    """What a queued task waits for: running and earlier tasks with its tag; with a full task cap, all that run or come first.
+
+    Which tasks the real server names here is unconfirmed beyond "tasks it waits for".
+    """
+    if task.state != QUEUED or task.queue_time > state.clock.now():
+        return []
+    order = in_order(state)
+    earlier = order[: order.index(task)]
+    active = running(state)
+    full = len(active) >= state.task_cap
+    return [other for other in active + earlier if full or blocks(other, task)]
+
+
+def expire(state: State) -> list[Task]:
+    """Ends queued tasks whose time to start has passed (source: docs, API reference, deployments: `QueueTimeExpiry`)."""
+    now = state.clock.now()
+    late = [
+        task
+        for task in in_order(state)
+        if task.queue_time_expiry is not None and task.queue_time_expiry <= now and not task.picked_up
+    ]
+    for task in late:
+        task.error = "The task was not started before its queue time expired."
+        finish(state, task, TIMED_OUT)
+    return late
+
+
+def next_moment(state: State) -> float | None:
+    """When the queue changes by itself: the next scheduled start or expiry, in emulated seconds."""
+    now = state.clock.now()
+    moments = [
+        moment
+        for task in in_order(state)
+        for moment in (task.queue_time, task.queue_time_expiry)
+        if moment is not None and moment > now
+    ]
+    return min(moments, default=None)
+
+
+def cancel(state: State, task: Task, *, user_id: str | None, reason: str = "") -> None:
+    """A queued task is Canceled at once; one that runs becomes Cancelling and its engine thread ends it.
+
+    Cancelling a finished task changes nothing. Source: docs, Abandoning stuck tasks; at once for queued ones is unconfirmed.
+    """
+    if task.is_completed or task.state == CANCELLING:
+        return
+    task.cancel.set()
+    task.canceled_by = reason or "The task was canceled"
+    if task.state == QUEUED and task.resume is None:
+        task.error = task.canceled_by
+        finish(state, task, CANCELED)
+    else:
+        task.state = CANCELLING
+        task.updated = state.clock.now()
+        for stop in list(task.on_cancel):
+            stop()
+    events.record(
+        state,
+        "TaskCanceled",
+        f"{task.description} was canceled{f': {reason}' if reason else ''}",
+        space_id=task.space_id,
+        related=related(task),
+        user_id=user_id,
+    )
+    state.changed.notify_all()
+
+
+def finish(state: State, task: Task, outcome: str) -> None:
+    """The task in its last state, with nothing pending."""
+    now = state.clock.now()
+    task.state, task.completed, task.updated = outcome, now, now
+    task.interruptions.clear()
+    task.resume = None
+    if task.root.ended is None:
+        status = {CANCELED: "Canceled", TIMED_OUT: "Canceled"}.get(outcome, outcome)
+        task.root.end("SuccessWithWarning" if status == "Success" and task.root.troubled else status, now)
+    events.record(
+        state,
+        {"Success": "DeploymentSucceeded", "Failed": "DeploymentFailed"}.get(outcome, "TaskCanceled")
+        if task.name == "Deploy"
+        else "TaskCompleted",
+        f"{task.description}: {outcome}",
+        space_id=task.space_id,
+        related=related(task),
+    )
+    state.changed.notify_all()
+
+
+def begin(state: State, task: Task) -> None:
+    now = state.clock.now()
+    task.state, task.picked_up, task.updated = EXECUTING, True, now
+    if task.started is None:
+        task.started = now
+        task.root.begin(now)
+
+
+def related(task: Task) -> tuple[object, ...]:
+    return (task.id, task.project_id, task.environment_id, task.tenant_id, *task.arguments.values())
+
+
+def supersede(state: State, deployment: Document, task: Task) -> None:
+    """A new deployment takes the place of older queued ones of its project, environment and tenant.
+
+    Not for deployments with machine filters or skipped steps; on by default for new projects (source: docs, Superseded
+    tasks). Scheduled ones are left alone: unconfirmed.
+    """
+    settings = state.get("DeploymentSettings", f"deploymentsettings-{deployment['ProjectId']}")
+    if not settings["CancelQueuedTasks"] or is_partial(deployment):
+        return
+    for other in state.deployments_of(
+        project=deployment["ProjectId"],
+        environment=deployment["EnvironmentId"],
+        tenant=deployment["TenantId"],
+        states=(QUEUED,),
+    ):
+        old = state.task_of(other)
+        waiting = old is not task and not old.picked_up and not is_paused(old)
+        if waiting and old.queue_time <= state.clock.now() and not is_partial(other):
+            cancel(state, old, user_id=None, reason=f"superseded by {task.id}")
+
+
+def is_partial(deployment: Document) -> bool:
+    names = ("SkipActions", "SpecificMachineIds", "ExcludedMachineIds")
+    return any(deployment.get(name) for name in names)
+
+
+def supersede_paused(state: State, deployment: Document, task: Task) -> None:
+    """A successful deployment cancels older ones of its cell that wait for a person (source: docs, Superseded tasks)."""
+    settings = state.get("DeploymentSettings", f"deploymentsettings-{deployment['ProjectId']}")
+    if not settings["CancelRunningTasks"]:
+        return
+    for other in state.deployments_of(
+        project=deployment["ProjectId"],
+        environment=deployment["EnvironmentId"],
+        tenant=deployment["TenantId"],
+    ):
+        old = state.task_of(other)
+        if old is not task and is_paused(old) and old.queued_at <= task.queued_at and not is_partial(other):
+            cancel(state, old, user_id=None, reason=f"superseded by {task.id}")

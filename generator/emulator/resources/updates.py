@@ -1,0 +1,81 @@
+"""What becomes of a step's properties when it moves to another version of its template. Pure functions.
+
+Source: docs, Updating step templates, and API reference, action templates (names of the outcomes, "Paramter" included).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from generator.emulator.documents import Document, Secret, secret_properties
+
+SUCCESS = "Success"
+MANUAL_MERGE = "ManualMergeRequired"
+DEFAULT_MISSING = "DefaultParamterValueMissing"
+PACKAGE_IN_USE = "RemovedPackageInUse"
+
+
+def updated(
+    action: Document,
+    held: Document | None,
+    wanted: Document,
+    *,
+    defaults: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+) -> tuple[Document, Document]:
+    """The outcome for this action and its properties afterwards (unchanged unless it is a Success).
+
+    `held` is the version that the step was copied from, None when it is gone. Properties of the template overwrite the
+    step's (source: OctopusDeploy/Issues 8437); a parameter keeps the step's value where that is not the old default.
+    """
+    before: Document = action["Properties"]
+    reasons: dict[str, list[str]] = {}
+    missing: list[str] = []
+    if held is None:
+        reasons["Octopus.Action.Template.Version"] = [
+            "The previous version of the step template could not be found."
+        ]
+    old_parameters = {item["Name"]: item for item in (held or {}).get("Parameters", ())}
+    new_parameters = {item["Name"]: item for item in wanted["Parameters"]}
+    after = {
+        name: value
+        for name, value in before.items()
+        if name not in old_parameters and name not in (held or {}).get("Properties", {})
+    }
+    after.update(wanted["Properties"])
+    for name, parameter in new_parameters.items():
+        old = old_parameters.get(name)
+        if old is not None and _control(old) != _control(parameter):
+            reasons.setdefault(name, []).append("The control type of the parameter has changed.")
+        if name in overrides:
+            after[name] = secret_properties({name: overrides[name]}, before)[name]
+        elif old is not None:
+            value = before.get(name, old["DefaultValue"])
+            after[name] = parameter["DefaultValue"] if value == old["DefaultValue"] else value
+        elif _has_value(parameter["DefaultValue"]):
+            after[name] = parameter["DefaultValue"]
+        elif name in defaults:
+            after[name] = secret_properties({name: defaults[name]}, {})[name]
+        else:
+            missing.append(name)
+    for name in ("Octopus.Action.Template.Id", "Octopus.Action.Template.Version"):
+        after[name] = str(wanted["Id"] if name.endswith("Id") else wanted["Version"])
+    outcome = MANUAL_MERGE if reasons else DEFAULT_MISSING if missing else SUCCESS
+    document = {
+        "Id": action["Id"],
+        "Outcome": outcome,
+        "ManualMergeRequiredReasonsByPropertyName": reasons,
+        "NamesOfNewParametersMissingDefaultValue": missing,
+        "RemovedPackageUsages": [],
+        "Links": {},
+    }
+    return document, after if outcome == SUCCESS else dict(before)
+
+
+def _control(parameter: Mapping[str, Any]) -> object:
+    return parameter["DisplaySettings"].get("Octopus.ControlType")
+
+
+def _has_value(value: object) -> bool:
+    return bool(value.value) if isinstance(value, Secret) else bool(value)

@@ -1,0 +1,214 @@
+"""The table of all routes: method, path below its scope, handler, permission.
+
+Source of paths and scopes: docs, API reference (a page for each resource, generated from the server's Swagger) and Swagger of
+Octopus Server 2020.5; of permissions: OctopusClients, Model/Permission.cs. Which permission guards which request is the
+obvious reading of its name; the real server asks for more in places (unconfirmed).
+"""
+
+from __future__ import annotations
+
+from generator.emulator.kinds import PLAIN
+from generator.emulator.resources import (
+    artifacts,
+    dashboard,
+    deployments,
+    interruptions,
+    plain,
+    processes,
+    projects,
+    promotion,
+    releases,
+    spaces,
+    tasks,
+    templates,
+    variables,
+)
+from generator.emulator.routing import Route
+
+ROOT = (
+    Route("GET", "", spaces.root, scope="system", anonymous=True),
+    Route("GET", "capabilities", spaces.capabilities, scope="system"),
+    Route("GET", "serverstatus", spaces.server_status, scope="system"),
+    Route("GET", "serverstatus/health", spaces.health, scope="system", anonymous=True),
+    Route("GET", "configuration/feature-toggles", spaces.feature_toggles, scope="system"),
+    Route("GET", "octopusservernodes", spaces.server_nodes, "AdministerSystem", scope="system"),
+    Route("GET", "octopusservernodes/summary", spaces.server_nodes, "AdministerSystem", scope="system"),
+    Route("GET", "spaces", spaces.list_spaces, scope="system"),
+    Route("GET", "spaces/all", spaces.all_spaces, scope="system"),
+    Route("POST", "spaces", spaces.create_space, "SpaceCreate", scope="system"),
+    Route("GET", "spaces/{id}", spaces.get_space, scope="system"),
+    Route("PUT", "spaces/{id}", spaces.modify_space, "SpaceEdit", scope="system"),
+    Route("DELETE", "spaces/{id}", spaces.delete_space, "SpaceDelete", scope="system"),
+    Route("GET", "users/me", spaces.me, scope="system"),
+    Route("GET", "users", spaces.list_users, "UserView", scope="system"),
+    Route("GET", "users/all", spaces.all_users, "UserView", scope="system"),
+    Route("GET", "users/{id}", spaces.get_user, scope="system"),
+    Route("GET", "users/{id}/spaces", spaces.spaces_of_user, scope="system"),
+    Route("GET", "users/{id}/teams", spaces.teams_of_user, scope="system"),
+    Route("GET", "users/{id}/permissions", spaces.permissions_of_user, scope="system"),
+    Route("GET", "teams", spaces.list_teams, "TeamView", scope="mixed"),
+    Route("GET", "events", spaces.list_events, "EventView", scope="mixed"),
+    Route("GET", "events/{id}", spaces.get_event, "EventView", scope="mixed"),
+    # `/api/Spaces-1`, the root of a space.
+    Route("GET", "", spaces.space_root),
+)
+
+AROUND = (
+    Route("GET", "machineroles/all", plain.machine_roles, "MachineView"),
+    Route("GET", "environments/{id}/machines", plain.machines_of_environment, "MachineView"),
+    Route("PUT", "environments/sortorder", plain.sort_environments, "EnvironmentEdit"),
+    Route("GET", "lifecycles/{id}/preview", promotion.lifecycle_preview, "LifecycleView"),
+    Route("GET", "lifecycles/{id}/projects", lambda r: plain.projects_of(r, "LifecycleId", "Lifecycles"), "ProjectView"),
+    Route("GET", "projectgroups/{id}/projects", lambda r: plain.projects_of(r, "ProjectGroupId", "ProjectGroups"), "ProjectView"),
+    Route("GET", "workerpools/{id}/workers", plain.workers_of_pool, "WorkerView"),
+    Route("GET", "runbooks", plain.empty_page("Runbook"), "RunbookView"),
+    Route("GET", "projects/{project}/runbooks", plain.empty_page("Runbook"), "RunbookView"),
+    Route("GET", "projects/{project}/triggers", plain.empty_page("ProjectTrigger"), "TriggerView"),
+    Route("GET", "projecttriggers", plain.empty_page("ProjectTrigger"), "TriggerView"),
+    Route("GET", "subscriptions", plain.empty_page("Subscription"), "SubscriptionView"),
+)  # fmt: skip
+
+PROJECTS = (
+    Route("GET", "projects", projects.list_page, "ProjectView"),
+    Route("GET", "projects/all", projects.list_all, "ProjectView"),
+    Route("POST", "projects", projects.create, "ProjectCreate"),
+    Route("GET", "projects/{project}", projects.get, "ProjectView"),
+    Route("PUT", "projects/{project}", projects.modify, "ProjectEdit"),
+    Route("DELETE", "projects/{project}", projects.delete, "ProjectDelete"),
+    Route("GET", "projects/{project}/deploymentsettings", projects.get_settings, "ProjectView"),
+    Route("PUT", "projects/{project}/deploymentsettings", projects.modify_settings, "ProjectEdit"),
+    Route("GET", "projects/{project}/progression", promotion.project_progression, "DeploymentView"),
+    Route("GET", "progression/{project}", promotion.project_progression, "DeploymentView"),
+    Route("GET", "projects/{project}/channels", projects.list_channels, "ProcessView"),
+    Route("POST", "projects/{project}/channels", projects.create_channel, "ProcessEdit"),
+    Route("GET", "projects/{project}/channels/{channel}", projects.get_channel, "ProcessView"),
+    Route(
+        "GET", "projects/{project}/channels/{channel}/releases", projects.releases_of_channel, "ReleaseView"
+    ),
+    Route("GET", "channels", projects.list_channels, "ProcessView"),
+    Route("GET", "channels/all", projects.all_channels, "ProcessView"),
+    Route("POST", "channels", projects.create_channel, "ProcessEdit"),
+    Route("GET", "channels/{channel}", projects.get_channel, "ProcessView"),
+    Route("PUT", "channels/{channel}", projects.modify_channel, "ProcessEdit"),
+    Route("DELETE", "channels/{channel}", projects.delete_channel, "ProcessEdit"),
+)
+
+PROCESSES = (
+    Route("GET", "deploymentprocesses", processes.list_page, "ProcessView"),
+    Route("GET", "deploymentprocesses/{id}", processes.get, "ProcessView"),
+    Route("PUT", "deploymentprocesses/{id}", processes.modify, "ProcessEdit"),
+    Route("GET", "projects/{project}/deploymentprocesses", processes.get, "ProcessView"),
+    Route("PUT", "projects/{project}/deploymentprocesses", processes.modify, "ProcessEdit"),
+    Route("GET", "projects/{project}/deploymentprocesses/template", releases.release_template, "ProcessView"),
+    Route("POST", "projects/{project}/deploymentprocesses/validate", processes.validate, "ProcessView"),
+)
+
+VARIABLES = (
+    Route("GET", "variables", variables.list_sets, "VariableView"),
+    Route("GET", "variables/names", variables.names, "VariableView"),
+    Route("GET", "variables/preview", variables.preview, "VariableView"),
+    Route("GET", "variables/{id}", variables.get, "VariableView"),
+    Route("PUT", "variables/{id}", variables.modify, "VariableEdit"),
+    Route("GET", "projects/{project}/variables", variables.get_of_project, "VariableView"),
+    Route("PUT", "projects/{project}/variables", variables.modify_of_project, "VariableEdit"),
+    Route("GET", "libraryvariablesets", variables.list_library, "LibraryVariableSetView"),
+    Route("GET", "libraryvariablesets/all", variables.all_library, "LibraryVariableSetView"),
+    Route("POST", "libraryvariablesets", variables.create_library, "LibraryVariableSetCreate"),
+    Route("GET", "libraryvariablesets/{id}", variables.get_library, "LibraryVariableSetView"),
+    Route("PUT", "libraryvariablesets/{id}", variables.modify_library, "LibraryVariableSetEdit"),
+    Route("DELETE", "libraryvariablesets/{id}", variables.delete_library, "LibraryVariableSetDelete"),
+    Route("GET", "libraryvariablesets/{id}/usages", variables.usages_of_library, "LibraryVariableSetView"),
+)
+
+TEMPLATES = (
+    Route("GET", "actiontemplates", templates.list_page, "ActionTemplateView"),
+    Route("GET", "actiontemplates/all", templates.list_all, "ActionTemplateView"),
+    Route("GET", "actiontemplates/categories", templates.categories, "ActionTemplateView"),
+    Route("GET", "actiontemplates/search", templates.search, "ActionTemplateView"),
+    Route("POST", "actiontemplates", templates.create, "ActionTemplateCreate"),
+    Route("GET", "actiontemplates/{id}", templates.get, "ActionTemplateView"),
+    Route("PUT", "actiontemplates/{id}", templates.modify, "ActionTemplateEdit"),
+    Route("DELETE", "actiontemplates/{id}", templates.delete, "ActionTemplateDelete"),
+    Route("GET", "actiontemplates/{id}/versions", templates.list_versions, "ActionTemplateView"),
+    Route("GET", "actiontemplates/{id}/versions/{version}", templates.get_version, "ActionTemplateView"),
+    Route("GET", "actiontemplates/{id}/usage", templates.list_usage, "ActionTemplateView"),
+    Route("POST", "actiontemplates/{id}/actionsupdate", templates.update_actions, "ActionTemplateEdit"),
+    Route("GET", "actiontemplates/{id}/logo", templates.get_logo),
+    Route("GET", "actiontemplates/{id}/versions/{version}/logo", templates.get_logo),
+)
+
+RELEASES = (
+    Route("GET", "releases", releases.list_page, "ReleaseView"),
+    Route("POST", "releases", releases.create, "ReleaseCreate"),
+    Route("POST", "releases/create/v1", releases.create_by_command, "ReleaseCreate"),
+    Route("GET", "releases/{release}", releases.get, "ReleaseView"),
+    Route("PUT", "releases/{release}", releases.modify, "ReleaseEdit"),
+    Route("DELETE", "releases/{release}", releases.delete, "ReleaseDelete"),
+    Route("GET", "releases/{release}/progression", promotion.release_progression, "ReleaseView"),
+    Route("GET", "releases/{release}/deployments", deployments.list_of_release, "DeploymentView"),
+    Route("GET", "releases/{release}/deployments/template", promotion.deployment_template, "DeploymentView"),
+    Route("GET", "releases/{release}/deployments/preview/{environment}", promotion.preview, "DeploymentView"),
+    Route(
+        "GET",
+        "releases/{release}/deployments/preview/{environment}/{tenant}",
+        promotion.preview,
+        "DeploymentView",
+    ),
+    Route("POST", "releases/{release}/deployments/previews", promotion.previews, "DeploymentView"),
+    Route("POST", "releases/{release}/snapshot-variables", releases.update_snapshot, "ReleaseEdit"),
+    Route("GET", "releases/{release}/defects", releases.list_defects, "ReleaseView"),
+    Route("POST", "releases/{release}/defects", releases.report_defect, "DefectReport"),
+    Route("POST", "releases/{release}/defects/resolve", releases.resolve_defect, "DefectResolve"),
+    Route("GET", "projects/{project}/releases", releases.list_of_project, "ReleaseView"),
+    Route("GET", "projects/{project}/releases/{version}", releases.get_by_version, "ReleaseView"),
+    Route("GET", "projects/{project}/releases/{release}/variables", releases.variables_of, "VariableView"),
+)
+
+DEPLOYMENTS = (
+    Route("GET", "deployments", deployments.list_page, "DeploymentView"),
+    Route("POST", "deployments", deployments.create, "DeploymentCreate"),
+    Route("POST", "deployments/create/untenanted/v1", deployments.create_untenanted, "DeploymentCreate"),
+    Route("POST", "deployments/create/tenanted/v1", deployments.create_tenanted, "DeploymentCreate"),
+    Route("GET", "deployments/{id}", deployments.get, "DeploymentView"),
+    Route("DELETE", "deployments/{id}", deployments.delete, "DeploymentDelete"),
+    Route("GET", "dashboard", dashboard.dashboard, "DeploymentView"),
+    Route("GET", "dashboard/dynamic", dashboard.dynamic, "DeploymentView"),
+)
+
+TASKS = (
+    Route("GET", "tasks", tasks.list_page, "TaskView", scope="mixed"),
+    Route("GET", "tasks/tasktypes", tasks.types, "TaskView", scope="mixed"),
+    Route("POST", "tasks/rerun/{id}", tasks.rerun, "TaskCreate", scope="mixed"),
+    Route("GET", "tasks/{id}", tasks.get, "TaskView", scope="mixed"),
+    Route("GET", "tasks/{id}/details", tasks.details, "TaskView", scope="mixed"),
+    Route("GET", "tasks/{id}/raw", tasks.raw, "TaskView", scope="mixed"),
+    Route("GET", "tasks/{id}/queued-behind", tasks.queued_behind, "TaskView", scope="mixed"),
+    Route("GET", "tasks/{id}/status/messages", tasks.status_messages, "TaskView", scope="mixed"),
+    Route("POST", "tasks/{id}/cancel", tasks.cancel, "TaskCancel", scope="mixed"),
+    Route("POST", "tasks/{id}/prioritize", tasks.prioritize, "TaskPrioritize", scope="mixed"),
+    Route("POST", "tasks/{id}/state", tasks.edit_state, "TaskEdit", scope="mixed"),
+    Route("GET", "artifacts", artifacts.list_page, "ArtifactView", scope="mixed"),
+    Route("POST", "artifacts", artifacts.create, "ArtifactCreate"),
+    Route("GET", "artifacts/{id}", artifacts.get, "ArtifactView", scope="mixed"),
+    Route("DELETE", "artifacts/{id}", artifacts.delete, "ArtifactDelete", scope="mixed"),
+    Route("GET", "artifacts/{id}/content", artifacts.get_content, "ArtifactView", scope="mixed"),
+    Route("PUT", "artifacts/{id}/content", artifacts.put_content, "ArtifactCreate", scope="mixed"),
+    Route("GET", "interruptions", interruptions.list_page, "InterruptionView", scope="mixed"),
+    Route("GET", "interruptions/{id}", interruptions.get, "InterruptionView", scope="mixed"),
+    Route("GET", "interruptions/{id}/responsible", interruptions.get_responsible, "InterruptionView", scope="mixed"),
+    Route("PUT", "interruptions/{id}/responsible", interruptions.take_responsibility, "InterruptionSubmit", scope="mixed"),
+    Route("POST", "interruptions/{id}/submit", interruptions.submit, "InterruptionSubmit", scope="mixed"),
+)  # fmt: skip
+
+ROUTES: tuple[Route, ...] = (
+    *ROOT,
+    *(route for kind in PLAIN for route in plain.routes(kind)),
+    *AROUND,
+    *PROJECTS,
+    *PROCESSES,
+    *VARIABLES,
+    *TEMPLATES,
+    *RELEASES,
+    *DEPLOYMENTS,
+    *TASKS,
+)
