@@ -217,7 +217,7 @@ def _collisions(modules: Sequence[Module], kept: Mapping[str, Sequence[Definitio
             for name in definition.names
         ]
         bound += [
-            (standard.binding, standard.target, f"an import of {module.path}", Place())
+            (standard.binding, standard.target, f"an import of {module.path}", standard.place)
             for standard in module.standard_imports
             if standard.binding in uses
         ]

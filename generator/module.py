@@ -69,6 +69,7 @@ class StandardImport:
     module: str
     name: str | None  # None: `import module`
     alias: str | None
+    place: Place
 
     @property
     def target(self) -> str:
@@ -395,7 +396,9 @@ class _Reader:
         if binding in HELPERS or binding in FRAME_NAMES:
             self.fault(node, f"the name '{binding}' is taken", "import it 'as'")
         alias = None if alias == name and name is not None else alias
-        self.standard_imports.append(StandardImport(binding=binding, module=module, name=name, alias=alias))
+        self.standard_imports.append(
+            StandardImport(binding=binding, module=module, name=name, alias=alias, place=self.place(node))
+        )
 
     def _runtime_import(self, node: ast.ImportFrom, module: str) -> None:
         short = module.removeprefix(RUNTIME).removeprefix(".")
@@ -462,9 +465,9 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 _BUILDERS = words(
-    "abs bool bytes bytearray dict enumerate field filter float frozenset int len list map max min "
-    "namedtuple object property range reversed round set slice sorted str sum timedelta timezone tuple "
-    "type zip"
+    "abs array bool bytes bytearray count cycle date datetime defaultdict deque dict enumerate field filter float "
+    "frozenset int len list map max min namedtuple object property range reversed round set slice sorted str sum "
+    "timedelta timezone tuple type zip"
 )
 _BUILDING_METHODS = words(
     "compile copy decode difference encode escape format from_iterable fromhex fromkeys get intersection "

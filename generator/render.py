@@ -40,6 +40,8 @@ def python_literal(value: object) -> Code:
 
     Errors: ValueError for what no literal says.
     """
+    if type(value).__name__ == "StrictUndefined":
+        str(value)  # raises Jinja2's own error, which names it
     return Code(_literal(value))
 
 

@@ -14,7 +14,10 @@ from generator.bundle import ENTRY, Bundle
 from generator.errors import Place, Problem
 from generator.module import Module
 from generator.source import Source, closest
-from generator.spec import RESERVED
+from generator.spec import OUTPUT_NAME, RESERVED, key_faults
+
+FORM_MAKERS = frozenset({"parameters", "step"})
+"""The runtime's modules that make the form; in all others `parameters` is the form of the running step."""
 
 
 def check_entry(source: Source, entry: Module, bundle: Bundle) -> list[Problem]:
@@ -40,8 +43,9 @@ def _main(entry: Module) -> Iterator[Problem]:
 
 def _parameters(source: Source, entry: Module, bundle: Bundle) -> Iterator[Problem]:
     """Every declared parameter is read somewhere, and every one that is read is declared."""
-    declared = source.data.get("parameters")
-    declared = declared if isinstance(declared, dict) else {}
+    declared = source.data.get("parameters", {})
+    if not isinstance(declared, dict):
+        return
     handles = {entry.argument, "parameters"}
     read: set[str] = set()
     anything = False  # read by names that only the run knows
@@ -56,9 +60,7 @@ def _parameters(source: Source, entry: Module, bundle: Bundle) -> Iterator[Probl
                 if name not in handles or attribute.startswith("_") or attribute in RESERVED:
                     continue
                 read.add(attribute)
-                if attribute not in declared and (
-                    part.name == ENTRY or _is_handle(definition.names, part.name)
-                ):
+                if attribute not in declared and (part.name == ENTRY or part.name not in FORM_MAKERS):
                     yield Problem(
                         path=part.path,
                         place=place,
@@ -68,21 +70,17 @@ def _parameters(source: Source, entry: Module, bundle: Bundle) -> Iterator[Probl
     if anything:
         return
     for key in declared:
-        if key not in read:
+        if key not in read and not any(key_faults(key)):
             yield source.problem(
                 ("parameters", key), f"the script never reads the parameter '{key}'", at_key=True
             )
 
 
-def _is_handle(names: Iterable[str], module: str) -> bool:
-    """In the runtime, `parameters` is the form of the step except in the module that makes it."""
-    return module not in ("parameters", "step")
-
-
 def _outputs(source: Source, bundle: Bundle) -> Iterator[Problem]:
     """Every output that is set is documented, and every documented one is at least named somewhere in the script."""
-    documented = source.data.get("outputs")
-    documented = documented if isinstance(documented, dict) else {}
+    documented = source.data.get("outputs", {})
+    if not isinstance(documented, dict):
+        return
     named: set[str] = set()
     for part in bundle.parts:
         for definition in part.definitions:
@@ -96,7 +94,7 @@ def _outputs(source: Source, bundle: Bundle) -> Iterator[Problem]:
                         hint=closest(name, documented),
                     )
     for name in documented:
-        if name not in named:
+        if name not in named and OUTPUT_NAME.fullmatch(name):
             yield source.problem(("outputs", name), f"the script never sets the output '{name}'", at_key=True)
 
 

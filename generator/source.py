@@ -184,6 +184,8 @@ def _syntax_problem(text: str, name: str, error: yaml.MarkedYAMLError) -> Proble
         return _problem(name, mark, "not YAML: this anchor's name is taken")
     hint = "check the indentation, and that the quotes and brackets above are closed"
     if error.context and "flow" in error.context:
+        if error.context_mark and " #" in text.split("\n")[error.context_mark.line]:
+            hint = "a '#' after a space begins a comment: put the text that holds it in quotes"
         return _problem(
             name, error.context_mark or mark, "not YAML: the bracket that opens here is not closed", hint
         )
@@ -319,11 +321,13 @@ def check_schema(source: Source, schema: Mapping[str, object]) -> list[Problem]:
 
     A `patternErrorMessage` beside a `pattern` (editors show it, too) is told instead of the pattern.
     """
-    problems = set(_misread(source))
+    problems: set[Problem] = set()
     validator = _validator(schema)
     if not validator.is_valid(source.data):
         for error in validator.iter_errors(source.data):
             problems.update(_schema_problems(source, error))
+    told = {problem.place for problem in problems}
+    problems.update(problem for problem in _misread(source) if problem.place not in told)
     return sorted(problems)
 
 
@@ -339,7 +343,7 @@ def _validator(schema: Mapping[str, object]) -> Draft202012Validator:
 
 
 def _misread(source: Source) -> Iterator[Problem]:
-    """Numbers that YAML 1.1 reads differently from how they look; where text is wanted, the schema's check tells it."""
+    """Values that YAML reads differently from how they look, though what it reads has the wanted type."""
     for path, written in source.written.items():
         value = _at(source.data, path)
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
@@ -351,6 +355,18 @@ def _misread(source: Source) -> Iterator[Problem]:
                 f"YAML reads {written} as the number {value}",
                 f'write {value}, or "{written}" in quotes',
             )
+    if not _CUT_OFF.search(source.text):
+        return
+    lines = source.text.split("\n")
+    for path, place in source.places.items():
+        value = _at(source.data, path) if path not in source.written else None
+        rest = lines[place.line - 1][place.column - 1 :]
+        if isinstance(value, str) and rest.startswith(value) and _CUT_OFF.match(rest[len(value) :]):
+            message = f"YAML reads '{value}' only: the expression behind it counts as a comment"
+            yield source.problem(path, message, "put the whole text in quotes")
+
+
+_CUT_OFF = re.compile(r"[ \t]+#\{")
 
 
 def _at(data: Any, path: Path) -> Any:
@@ -424,9 +440,11 @@ def _schema_problems(source: Source, error: ValidationError) -> Iterator[Problem
 def _wrong_type(source: Source, path: Path, it: str, wanted: object, found: object) -> Problem:
     kinds = [wanted] if isinstance(wanted, str) else list(wanted) if isinstance(wanted, list) else []
     expected = " or ".join(_KINDS[kind] for kind in kinds if kind != "null" or len(kinds) == 1)
+    if len(kinds) > 3:
+        expected = "a value"
     written = source.written.get(path)
     if found is None:
-        message = f"{it} has no value: {expected} is wanted"
+        message = f"{it} has no value" + (f": {expected} is wanted" if len(kinds) <= 3 else "")
         if "#{" in source.line(path):
             return source.problem(path, message, "put the expression in quotes: '#' begins a comment in YAML")
         return source.problem(path, message)

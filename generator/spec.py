@@ -28,6 +28,8 @@ or a pool runs it is chosen in each step: a template has no word for it."""
 RESERVED = {"step": "the running step", "label": "how a script asks for a field's label"}
 """What `parameters` has beside the fields of the form."""
 
+OUTPUT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
 EXPRESSION = "#" + "{"
 """How an Octostache expression opens; spelt so that no file of ours holds the two characters in a row in code."""
 
@@ -144,7 +146,7 @@ def check_spec(source: Source) -> list[Problem]:
     data = source.data
     problems: list[Problem] = []
     for name in _mapping(data.get("outputs")):
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        if not OUTPUT_NAME.fullmatch(name):
             message = f"the output's name '{name}' must be letters, digits and '_'"
             problems.append(source.problem(("outputs", name), message, at_key=True))
     parameters = _mapping(data.get("parameters"))
@@ -157,9 +159,7 @@ def check_spec(source: Source) -> list[Problem]:
     seen: dict[str, str] = {}
     for key, entry in parameters.items():
         path: Path = ("parameters", key)
-        problems.extend(
-            source.problem(path, message, hint, at_key=True) for message, hint in _key_faults(key)
-        )
+        problems.extend(source.problem(path, message, hint, at_key=True) for message, hint in key_faults(key))
         folded = parameter_name(key).lower()
         if folded in seen and key != seen[folded]:
             message = f"'{key}' and '{seen[folded]}' are one name to Octopus, which ignores case"
@@ -170,7 +170,8 @@ def check_spec(source: Source) -> list[Problem]:
     return problems
 
 
-def _key_faults(key: str) -> Iterator[tuple[str, str]]:
+def key_faults(key: str) -> Iterator[tuple[str, str]]:
+    """What is wrong with a parameter's name in the spec: messages and hints."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", key):
         yield f"the parameter's name '{key}' must be small letters, digits and single '_'", "like on_timeout"
     elif keyword.iskeyword(key):
@@ -291,7 +292,8 @@ def _pairs(parameter: Parameter, value: object) -> str:
 def _boolean(parameter: Parameter, value: object) -> str:
     if isinstance(value, bool):
         return str(value)
-    return _want_text(value, "true or false").strip().capitalize()
+    text = _want_text(value, "true or false").strip()
+    return text.capitalize() if text.lower() in ("true", "false") else text
 
 
 def _integer(parameter: Parameter, value: object) -> str:

@@ -1,0 +1,8 @@
+"""Greets."""
+
+from __future__ import annotations
+
+
+def main(parameters):
+    parameters.step.output("Said", parameters.greeting)
+import requests

@@ -1,0 +1,7 @@
+"""Grüßt."""
+
+from __future__ import annotations
+
+
+def main(parameters):
+    parameters.step.output("Said", parameters.greeting)
