@@ -205,12 +205,19 @@ def found_state(found: FoundTemplate) -> Mapping[str, object]:
 
 def diff(before: StepTemplate, after: StepTemplate, *, old: str, new: str) -> tuple[str, ...]:
     """A unified diff of what the server runs and shows: form and settings first, then the script, as real lines."""
+    name = after.name
     return (
         *unified_diff(
-            list(form_lines(before)), list(form_lines(after)), old=f"form ({old})", new=f"form ({new})"
+            list(form_lines(before)),
+            list(form_lines(after)),
+            old=f"{name}: form ({old})",
+            new=f"{name}: form ({new})",
         ),
         *unified_diff(
-            before.script.split("\n"), after.script.split("\n"), old=f"script ({old})", new=f"script ({new})"
+            before.script.split("\n"),
+            after.script.split("\n"),
+            old=f"{name}: script ({old})",
+            new=f"{name}: script ({new})",
         ),
     )
 

@@ -37,7 +37,8 @@ class ReadyStep:
     """A wanted step in Octopus' own terms.
 
     `facts` is everything about it that the file decides, as text by name: those of FACTS, and `with.<variable>` for each
-    parameter. `copied` is what the step holds of its template. `names` turns ids into names for people.
+    parameter. `copied` is what the step holds of its template. `names` turns ids into names for people, who need not read
+    what stands in `defaults`.
     """
 
     key: str
@@ -53,6 +54,7 @@ class ReadyStep:
     copied: Mapping[str, PropertyValue]
     packages: Sequence[Document] = ()
     git_dependencies: Sequence[Document] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
     sensitive: frozenset[str] = frozenset()
     names: Mapping[str, str] = field(default_factory=dict)
 
@@ -351,24 +353,29 @@ def fingerprint(owned: Owned, ready: ReadyStep | None) -> str:
 
 
 def lines_of(owned: Owned, ready: ReadyStep) -> Iterator[str]:
-    """A step as text, one fact a line, names instead of ids, no secret, empty ones left out."""
+    """A step as text, one fact a line, names instead of ids, no secret; empty ones and defaults left out."""
     version = text_of(owned.action["Properties"].get(TEMPLATE_VERSION))
     yield f"template: {ready.template}, version {version}"
     for name in ready.facts:
         text = fact_of(name).read(*owned)
         variable = plain_name(name)
-        if variable in ready.sensitive and text and not text.lstrip().startswith("#{"):
+        if text == ready.defaults.get(name, ""):
+            continue
+        if variable in ready.sensitive and not text.lstrip().startswith("#{"):
             text = SECRET
-        if name in FACTS and text:
+        if name in FACTS:
             text = ", ".join(ready.names.get(part, part) for part in text.split("\n"))
         yield from text_lines(variable, text)
 
 
 def diff(before: Owned | None, after: Owned, ready: ReadyStep) -> tuple[str, ...]:
     """A unified diff of a step's facts, and of its copy of the script when an older one is replaced."""
+    name = after.action["Name"]
     old = list(lines_of(before, ready)) if before else []
-    facts = unified_diff(old, list(lines_of(after, ready)), old="step (server)", new="step (file)")
+    label = f"{name} (server)" if before else "(nothing)"
+    facts = unified_diff(old, list(lines_of(after, ready)), old=label, new=f"{name} (file)")
     if before is None:
         return facts
     scripts = [text_of(owned.action["Properties"].get(SCRIPT_BODY)).split("\n") for owned in (before, after)]
-    return (*facts, *unified_diff(*scripts, old="script (in the step)", new="script (in the library)"))
+    labels = {"old": f"{name}: script (in the step)", "new": f"{name}: script (in the library)"}
+    return (*facts, *unified_diff(*scripts, **labels))

@@ -155,6 +155,10 @@ class Scene(NamedTuple):
             },
             packages=document.get("Packages") or (),
             git_dependencies=document.get("GitDependencies") or (),
+            defaults={
+                "condition": "Success",
+                **{VALUE + p.name: p.default or "" for p in template.content.parameters},
+            },
             sensitive=frozenset(p.name for p in template.content.parameters if p.control_type == SENSITIVE),
             names=names,
         )

@@ -84,16 +84,15 @@ def read_back(prepared: Prepared, applied: Applied) -> Iterator[str]:
 
 
 def tell(written: Sequence[Change], alarms: Sequence[str], faults: Sequence[str]) -> Iterator[str]:
-    for change in written:
+    """What came of it. When all went well it is what the plan said; otherwise each thing that was written is told."""
+    for change in written if faults else ():
         yield f"  {SIGNS[change.action]} {DONE[change.action]} {change.kind} {change.name}"
-    for alarm in alarms:
-        yield f"  ! {alarm}"
-    for fault in faults:
-        yield f"  ! {fault}"
+    for sentence in (*alarms, *faults):
+        yield f"  ! {sentence}"
     if faults:
         yield f"{len(written)} written, then stopped: run it again, it goes on from here."
     else:
-        yield f"{len(written)} written."
+        yield f"{len(written)} written, and read back."
 
 
 def document(plan: Plan, applied: Applied | None = None, faults: Sequence[str] = ()) -> dict[str, object]:

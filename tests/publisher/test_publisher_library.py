@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from generator import library
@@ -23,6 +24,7 @@ from generator.step_template import (
     TemplateParameter,
     to_api,
 )
+from tests.racing import Racing
 
 ID = "5d9a4b1e-0000-4000-8000-00000000000"
 
@@ -265,29 +267,12 @@ def test_a_foreign_save_in_the_same_moment_is_told_with_its_version(
     publish(client, make_template())
     wanted = make_template(script="ours\n", revision=2)
     plan = make_plan(client, wanted)
-    racing = Racing(client, before_put=lambda: edit(client))
-    applied = apply(
-        plan,
-        lambda changes: library.write(racing, changes, {wanted.name: wanted}),
-        progress=quiet,  # type: ignore[arg-type]
-    )
+    racing = Racing(path="/actiontemplates/", times=1, edit=lambda number: edit(client))
+    with connect(emulator.url, api_key=emulator.api_key, http=httpx.Client(transport=racing)) as quick:
+        applied = carry_out(quick, plan, wanted)
     [alarm] = applied.alarms
     assert "version 1 holds that edit, and version 2 is ours" in alarm
     assert not applied.went_well
-
-
-class Racing:
-    """The client, with somebody who is quicker just before each PUT."""
-
-    def __init__(self, client: Client, before_put: Any) -> None:
-        self.client, self.before_put = client, before_put
-
-    def put(self, path: str, body: Any) -> Any:
-        self.before_put()
-        return self.client.put(path, body)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.client, name)
 
 
 def test_a_server_that_moved_since_the_plan_stops_the_write(client: Client) -> None:
