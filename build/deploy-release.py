@@ -1,0 +1,2537 @@
+# Octopus - Deploy Release
+#
+# A step of Octopus Deploy, made by octosteps. Do not edit it here: the next publication replaces it.
+# Change step_templates/deploy-release.yaml or templates/steps/deploy_release.py, then run: octosteps build
+#
+# spec: step_templates/deploy-release.yaml
+# id: c352a529-5018-44c5-9819-6a276f59a1a2
+# revision: 1
+# digest: sha256:f4df84795684e7dd91b69ff3a6fa0eb0bf1dad1ee0d03678061f09982387830d
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import json
+import random
+import re
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from datetime import datetime, timedelta, timezone
+from typing import (
+    Any,
+    Callable,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    NamedTuple,
+    NoReturn,
+    Optional,
+    Sequence,
+)
+
+# ---- generator/runtime/moments.py ----
+
+UNIT_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+DURATION_PATTERN = re.compile(r"(?:[0-9]+[dhms]\s*)+", re.IGNORECASE)
+MOMENT_PATTERN = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:\.(?P<fraction>[0-9]+))?"
+    r"\s*(?P<zone>[Zz]|[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)+|UTC)?"
+)
+
+
+def parse_duration(text: str) -> timedelta:
+    """`90s`, `30m`, `2h`, `1d`, `1h30m`: a number without a unit is refused (ValueError), it could mean anything."""
+    if not DURATION_PATTERN.fullmatch(text.strip()):
+        raise ValueError(f"{text!r} is not a duration such as 90s, 30m, 2h, 1d or 1h30m")
+    parts = re.findall(r"([0-9]+)([dhms])", text.lower())
+    try:
+        return timedelta(seconds=sum(int(number) * UNIT_SECONDS[unit] for number, unit in parts))
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than any calendar") from None
+
+
+def parse_moment(text: str, now: Optional[datetime] = None) -> datetime:
+    """ISO 8601 with an offset, `Z` or the name of a zone; or `+90m` from `now`. Always aware.
+
+    Raises ValueError: no zone, a zone that this Python has no data for, a local time that the clock change skips or repeats.
+    """
+    stripped = text.strip()
+    if stripped.startswith("+"):
+        return (now or datetime.now(timezone.utc)) + parse_duration(stripped[1:])
+    match = MOMENT_PATTERN.fullmatch(stripped)
+    if match is None:
+        raise ValueError(
+            f"{text!r} is neither a moment such as 2026-08-01T10:00+02:00 nor a delay such as +90m"
+        )
+    try:
+        naive = datetime.fromisoformat(match.group("date") + "T" + match.group("time"))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a moment: {error}") from None
+    naive = naive.replace(microsecond=int((match.group("fraction") or "0").ljust(6, "0")[:6]))
+    zone = match.group("zone")
+    if zone is None:
+        raise ValueError(f"{text!r} has no zone: add an offset such as +02:00 or Z")
+    if zone in ("Z", "z", "UTC"):
+        return naive.replace(tzinfo=timezone.utc)
+    if zone[0] in "+-":
+        hours, minutes = int(zone[1:3]), int(zone[-2:])
+        if hours > 23 or minutes > 59:
+            raise ValueError(f"{text!r} has an offset that no place has")
+        offset = timedelta(hours=hours, minutes=minutes)
+        return naive.replace(tzinfo=timezone(-offset if zone[0] == "-" else offset))
+    return in_named_zone(naive, zone)
+
+
+def in_named_zone(naive: datetime, name: str) -> datetime:
+    """`naive` as the wall clock of the zone shows it; ValueError where that is no single moment."""
+    try:
+        from zoneinfo import ZoneInfo
+
+        zone = ZoneInfo(name)
+    except (ImportError, KeyError, ValueError, OSError):
+        raise ValueError(
+            f"this Python has no data for the zone {name}: write the offset instead, such as +02:00"
+        ) from None
+    first, second = naive.replace(tzinfo=zone), naive.replace(tzinfo=zone, fold=1)
+    if first.utcoffset() != second.utcoffset():
+        raise ValueError(
+            f"the clock change makes {naive} in {name} ambiguous or skips it: write the offset instead"
+        )
+    return first
+
+
+def moment_or_none(value: Any) -> Optional[datetime]:
+    """A moment in a document of Octopus; None when there is none or it is written otherwise."""
+    try:
+        return parse_moment(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def spoken(length: timedelta) -> str:
+    """`length` for people: 45 s, 3 m 20 s, 2 h 5 m, 1 d 3 h; never more than two units."""
+    seconds = max(0, round(length.total_seconds()))
+    for unit, size, lower, lower_size in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if seconds >= size:
+            rest = seconds % size // lower_size
+            return f"{seconds // size} {unit}" + (f" {rest} {lower}" if rest else "")
+    return f"{seconds} s"
+
+
+# ---- generator/runtime/activities.py ----
+
+STEP_TITLE = re.compile(r"Step [0-9]+(?:\.[0-9]+)?: ", re.IGNORECASE)
+
+
+class StepState(NamedTuple):
+    """One step of a task: `title` as the log shows it, `name` without its number."""
+
+    title: str
+    name: str
+    status: str
+    started: Optional[datetime]
+    ended: Optional[datetime]
+
+    def __str__(self) -> str:
+        """For people, with the times that the server tells: a poll may come later."""
+        if self.started and self.ended:
+            return f"{self.title}: {self.status} after {spoken(self.ended - self.started)}"
+        return f"{self.title}: {self.status}" + (
+            f" since {self.started:%H:%M:%S} UTC" if self.started else ""
+        )
+
+
+def step_states(details: Mapping[str, Any]) -> list[StepState]:
+    """The steps in a task's details. Source: docs, API reference, tasks; titles read "Step 1: Name" (Chain Deployment)."""
+    found = []
+    for root in details.get("ActivityLogs") or ():
+        for step in root.get("Children") or ():
+            found.append(step_state(step))
+            numbered = [
+                child for child in step.get("Children") or () if STEP_TITLE.match(child.get("Name") or "")
+            ]
+            found.extend(step_state(child) for child in numbered)
+    return found
+
+
+def step_state(activity: Mapping[str, Any]) -> StepState:
+    title = activity.get("Name") or ""
+    return StepState(
+        title=title,
+        name=STEP_TITLE.sub("", title, count=1).strip(),
+        status=activity.get("Status") or "",
+        started=moment_or_none(activity.get("Started")),
+        ended=moment_or_none(activity.get("Ended")),
+    )
+
+
+# ---- generator/runtime/versions.py ----
+
+VERSION_PATTERN = re.compile(
+    r"[vV]?(?P<numbers>[0-9]+(?:\.[0-9]+){0,3})"
+    r"(?:-(?P<prerelease>[0-9A-Za-z.-]+))?"
+    r"(?:\+(?P<metadata>[0-9A-Za-z.-]+))?"
+)
+WILDCARD_PATTERN = re.compile(r"(?:[0-9]+\.){0,3}\*")
+
+
+class Version(NamedTuple):
+    """A release number; `numbers` always has four places, so that `1.0` is `1.0.0`."""
+
+    text: str
+    numbers: tuple[int, ...]
+    prerelease: tuple[str, ...]
+
+    def rank(self) -> tuple[Any, ...]:
+        """Sorts by SemVer precedence; build metadata does not count, pre-release words ignore case as in NuGet."""
+        words = tuple(
+            (0, int(word), "") if word.isdigit() else (1, 0, word.lower()) for word in self.prerelease
+        )
+        return (self.numbers, not words, words)
+
+
+def parse_version(text: str) -> Version:
+    """`text` as a number of one to four places with an optional pre-release; ValueError when it is none."""
+    match = VERSION_PATTERN.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a version")
+    numbers = [int(number) for number in match.group("numbers").split(".")]
+    prerelease = match.group("prerelease")
+    return Version(
+        text=text.strip(),
+        numbers=tuple(numbers + [0] * (4 - len(numbers))),
+        prerelease=tuple(prerelease.split(".")) if prerelease else (),
+    )
+
+
+def version_or_none(text: str) -> Optional[Version]:
+    try:
+        return parse_version(text)
+    except ValueError:
+        return None
+
+
+class VersionRange(NamedTuple):
+    """What a version may be: between two ends, or beginning with `prefix` (of `2026.4.*`)."""
+
+    text: str
+    low: Optional[Version] = None
+    includes_low: bool = False
+    high: Optional[Version] = None
+    includes_high: bool = False
+    prefix: Optional[tuple[int, ...]] = None
+
+    @property
+    def is_exact(self) -> bool:
+        return self.low is not None and self.low == self.high
+
+    def admits(self, version: Version) -> bool:
+        if self.prefix is not None:
+            return version.numbers[: len(self.prefix)] == self.prefix
+        if self.low is not None:
+            below = version.rank() < self.low.rank()
+            if below or (version.rank() == self.low.rank() and not self.includes_low):
+                return False
+        if self.high is not None:
+            above = version.rank() > self.high.rank()
+            if above or (version.rank() == self.high.rank() and not self.includes_high):
+                return False
+        return True
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_version_range(text: str) -> VersionRange:
+    """An exact version `1.2.3`, a wildcard `2026.4.*`, or a NuGet range such as `[1.0,2.0)`, `[1.0,)`, `[1.0]`.
+
+    A lone version means exactly that one. By precedence `2.0.0-rc.1` comes before `2.0.0`, and so lies in `[1.0,2.0)`.
+    Raises ValueError with what is wrong.
+    """
+    stripped = text.strip()
+    if WILDCARD_PATTERN.fullmatch(stripped):
+        numbers = stripped.split(".")[:-1]
+        return VersionRange(stripped, prefix=tuple(int(number) for number in numbers))
+    if not stripped.startswith(("[", "(")):
+        try:
+            version = parse_version(stripped)
+        except ValueError:
+            raise ValueError(
+                f"{text!r} is neither a version, nor 2026.4.*, nor a range such as [1.0,2.0)"
+            ) from None
+        return VersionRange(stripped, version, True, version, True)
+    if not stripped.endswith(("]", ")")):
+        raise ValueError(f"the range {text!r} must end with ] or )")
+    ends = [end.strip() for end in stripped[1:-1].split(",")]
+    includes_low, includes_high = stripped[0] == "[", stripped[-1] == "]"
+    if len(ends) == 1:
+        if not (includes_low and includes_high and ends[0]):
+            raise ValueError(f"the range {text!r} must have two ends, or be one version in [ ]")
+        ends = ends * 2
+    if len(ends) != 2 or not (ends[0] or ends[1]):
+        raise ValueError(f"the range {text!r} must have one or two ends")
+    low = parse_version(ends[0]) if ends[0] else None
+    high = parse_version(ends[1]) if ends[1] else None
+    if low is not None and high is not None:
+        empty = low.rank() > high.rank()
+        if empty or (low.rank() == high.rank() and not (includes_low and includes_high)):
+            raise ValueError(f"no version lies in the range {text!r}")
+    return VersionRange(stripped, low, includes_low, high, includes_high)
+
+
+# ---- generator/runtime/parameters.py ----
+
+EXPRESSION_OPENER = "#" + "{"
+
+
+class Secret:
+    """A value that no `repr`, message or format shows; only `reveal()` gives it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "********"
+
+    def __format__(self, specification: str) -> str:
+        return "********"
+
+
+class Reference:
+    """A parameter that stands for a document of Octopus: an account, certificate or package.
+
+    Its fields arrive as variables of their own, `<parameter>.Thumbprint` (source: docs, Certificate variables, Account
+    variables) or `Octopus.Action.Package[<parameter>].PackageId` (source: docs, Reference files within a package).
+    """
+
+    def __init__(self, id: str, prefix: str, read: Callable[[str], str]) -> None:
+        self.id = id
+        self._prefix = prefix
+        self._read = read
+
+    def value(self, field: str) -> str:
+        return self._read(self._prefix + "." + field)
+
+    def secret(self, field: str) -> Secret:
+        return Secret(self.value(field))
+
+    def __repr__(self) -> str:
+        return "Reference({!r})".format(self.id)
+
+
+class FormFault(NamedTuple):
+    """One bad value: the label that people see, and what is wrong."""
+
+    label: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.message}"
+
+
+def parse_lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def parse_pairs(text: str) -> dict[str, str]:
+    """`name = value` lines in their order; an `=` inside a value is kept."""
+    pairs: dict[str, str] = {}
+    for line in parse_lines(text):
+        name, separator, value = line.partition("=")
+        if not separator or not name.strip():
+            raise ValueError(f"the line {line!r} is not of the form: name = value")
+        if name.strip() in pairs:
+            raise ValueError(f"{name.strip()!r} is given twice")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def parse_boolean(text: str) -> bool:
+    """A checkbox: True or False, ignoring case."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither True nor False")
+    return text.lower() == "true"
+
+
+def parse_integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a whole number") from None
+
+
+def parse_choice(text: str, choices: Mapping[str, str]) -> str:
+    """The chosen key; its label is understood too, ignoring case, since expressions often give what people see."""
+    if text in choices:
+        return text
+    for key, label in choices.items():
+        if text.lower() in (key.lower(), label.lower()):
+            return key
+    raise ValueError("{!r} is none of: {}".format(text, ", ".join(choices)))
+
+
+# The types whose typed value depends on the text alone. `step` is a step's name, `worker_pool` an id.
+PLAIN_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "text": str,
+    "lines": parse_lines,
+    "pairs": parse_pairs,
+    "boolean": parse_boolean,
+    "integer": parse_integer,
+    "duration": parse_duration,
+    "moment": parse_moment,
+    "secret": Secret,
+    "version_range": parse_version_range,
+    "step": str,
+    "worker_pool": str,
+}
+
+
+def parse_value(entry: Mapping[str, Any], text: str, read: Callable[[str], str]) -> Any:
+    """The typed value of one row of the parameter table; ValueError with what is wrong."""
+    kind, variable = entry["type"], entry["variable"]
+    if kind == "choice":
+        return parse_choice(text, entry["choices"])
+    if kind == "package":
+        return Reference(text, f"Octopus.Action.Package[{variable}]", read)
+    if kind == "certificate" or kind.endswith("_account"):
+        return Reference(text, variable, read)
+    return PLAIN_PARSERS[kind](text)
+
+
+def is_unresolved(text: str) -> bool:
+    """Whether an expression in `text` was left as it is: Octopus writes unknown ones back."""
+    return EXPRESSION_OPENER in text
+
+
+class Parameters:
+    """The typed values as attributes, None where a field is not set, and `step`, the handle to everything else."""
+
+    step: Any
+
+    def __init__(self, values: Mapping[str, Any], labels: Mapping[str, str]) -> None:
+        self._values = dict(values)
+        self._labels = dict(labels)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_values"][name]
+        except KeyError:
+            raise AttributeError(f"no parameter is named {name!r}") from None
+
+    def label(self, key: str) -> str:
+        """The field's name as people see it."""
+        return self._labels[key]
+
+
+class ParsedForm(NamedTuple):
+    """What one reading of the form gave: values, faults by label, and the labels of optional fields left unresolved."""
+
+    parameters: Parameters
+    faults: Sequence[FormFault]
+    unresolved: Sequence[tuple[str, str]]
+
+
+def reads(**grammars: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Gives `main` grammars for fields of its own: `grammar(value)` replaces a value that is set, or raises ValueError.
+
+    So that those faults are reported together with all others, before anything is done.
+    """
+
+    def mark(main: Any) -> Any:
+        main.grammars = grammars
+        return main
+
+    return mark
+
+
+def parse_parameters(
+    table: Sequence[Mapping[str, Any]],
+    read: Callable[[str], str],
+    grammars: Optional[Mapping[str, Callable[[Any], Any]]] = None,
+) -> ParsedForm:
+    """Reads every row of `table` (`key, variable, label, type, required, choices`); never raises for a bad value."""
+    values: dict[str, Any] = {}
+    labels: dict[str, str] = {}
+    faults: list[FormFault] = []
+    unresolved: list[tuple[str, str]] = []
+    for entry in table:
+        key, label = entry["key"], entry["label"]
+        values[key], labels[key] = None, label
+        text = read(entry["variable"]).strip()
+        if entry["type"] == "package" and not text:
+            text = read("Octopus.Action.Package[{}].PackageId".format(entry["variable"])).strip()
+        if not text or is_unresolved(text):
+            shown = "its expression" if entry["type"] == "secret" else text
+            if entry["required"]:
+                faults.append(
+                    FormFault(label, f"{shown} was not resolved" if text else "a value is required")
+                )
+            elif text:
+                unresolved.append((label, shown))
+            continue
+        try:
+            value = parse_value(entry, text, read)
+            grammar = (grammars or {}).get(key)
+            values[key] = grammar(value) if grammar else value
+        except ValueError as error:
+            faults.append(FormFault(label, str(error)))
+    return ParsedForm(Parameters(values, labels), faults, unresolved)
+
+
+# ---- generator/runtime/log.py ----
+
+HELPERS = (
+    "get_octopusvariable",
+    "set_octopusvariable",
+    "createartifact",
+    "updateprogress",
+    "failstep",
+    "printverbose",
+    "printhighlight",
+    "printwait",
+    "printwarning",
+)
+
+# The parser of service messages finds an opener anywhere in a line, and its state survives line ends (source: Calamari,
+# ServiceMessageParser). So a pair of hashes is parted wherever an opener could follow, in this text or in the next one.
+SERVICE_MESSAGE_OPENER = re.compile(r"#(?=[\r\n]*#[\r\n]*(?:o|\Z))|#(?=[\r\n]*\Z)", re.IGNORECASE)
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def neutralised(text: str) -> str:
+    """`text` without anything that Octopus would take for a service message, nor control characters."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return SERVICE_MESSAGE_OPENER.sub("# ", CONTROL_CHARACTER.sub("?", lines))
+
+
+def unexpandable(text: str) -> str:
+    """`text` as an output value: Octopus evaluates values again wherever they are read, so no expression may open in it."""
+    return text.replace("#" + "{", "# {")
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def prepare_console(streams: tuple[Any, ...], platform: str) -> None:
+    """Lets `streams` write any character, in the encoding that Octopus reads.
+
+    UTF-8, on Windows the OEM code page (source: Calamari and Tentacle, SilentProcessRunner); what that cannot hold is
+    written as an escape and never raises.
+    """
+    encoding = "oem" if platform == "win32" else "utf-8"
+    for stream in streams:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+class Log:
+    """Writes to the task log; every text is neutralised. `helpers` is the main script's `globals()`."""
+
+    def __init__(self, helpers: Mapping[str, Any], write: Callable[[str], object] = print) -> None:
+        missing = [name for name in HELPERS if not callable(helpers.get(name))]
+        if missing:
+            raise SystemExit(
+                "This script runs inside Octopus, or by `octosteps run`: there is no {}().".format(missing[0])
+            )
+        self._helpers = {name: helpers[name] for name in HELPERS}
+        self._write = write
+
+    def info(self, text: str) -> None:
+        self._write(neutralised(text))
+
+    def verbose(self, text: str) -> None:
+        self._helpers["printverbose"](neutralised(text))
+
+    def highlight(self, text: str) -> None:
+        self._helpers["printhighlight"](neutralised(text))
+
+    def waiting(self, text: str) -> None:
+        self._helpers["printwait"](neutralised(text))
+
+    def warning(self, text: str) -> None:
+        self._helpers["printwarning"](neutralised(text))
+
+    def progress(self, percentage: int, message: str) -> None:
+        """Shows `message` beside the step. It is never left out: `updateprogress` raises without one (source: Calamari)."""
+        self._helpers["updateprogress"](max(0, min(100, percentage)), one_line(message))
+
+    def read(self, name: str) -> str:
+        """The variable's value; "" when there is none, on servers before 2023.3.1477 too, where a missing one raises."""
+        try:
+            return self._helpers["get_octopusvariable"](name) or ""
+        except KeyError:
+            return ""
+
+    def output(self, name: str, value: str) -> None:
+        self._helpers["set_octopusvariable"](name, unexpandable(value))
+
+    def artifact(self, path: str, name: str) -> None:
+        """Announces a file that Octopus collects when the script has ended: it must stay as it is until then."""
+        self._helpers["createartifact"](path, name)
+
+    def fail(self, sentence: str) -> NoReturn:
+        """Ends the script; `sentence` becomes the step's error message. The helper raises SystemExit."""
+        self._helpers["failstep"](one_line(sentence))
+        sys.exit(1)
+
+
+# ---- generator/runtime/step.py ----
+
+MISCONFIGURED = "misconfigured"
+
+REFUSED_BY_SERVER = "refused by the server"
+CHILD_FAILED = "child failed"
+TIMED_OUT = "timed out"
+CANCELLED = "cancelled"
+GAVE_UP = "gave up on the API"
+
+
+class StepFailure(Exception):
+    """The step fails with one sentence; `kind` is one of the words above and begins it."""
+
+    def __init__(self, kind: str, sentence: str) -> None:
+        super().__init__(f"{kind}: {sentence}")
+        self.kind = kind
+        self.sentence = sentence
+
+
+class Step:
+    """What an entry script reaches beside its parameters: the log, Octopus' variables, outputs, artifacts, the result."""
+
+    def __init__(self, log: Log, about: Mapping[str, Any]) -> None:
+        self.log = log
+        self.about = about
+        self.result: dict[str, Any] = {}
+        self.outputs: dict[str, str] = {}
+
+    def variable(self, name: str) -> str:
+        """A variable of Octopus; "" when it is missing or its expression was left unresolved."""
+        value = self.log.read(name)
+        return "" if is_unresolved(value) else value
+
+    def output(self, name: str, value: str) -> None:
+        """Sets an output variable for the steps that follow."""
+        self.outputs[name] = value
+        self.log.output(name, value)
+
+    def artifact(self, filename: str, text: str) -> None:
+        """Attaches a text file to the task. `filename` may hold anything; the file on disk is named safely."""
+        safe = "".join(letter if letter.isalnum() or letter in " ._-" else "_" for letter in filename)
+        path = safe.encode("ascii", "replace").decode().replace("?", "_").replace(" ", "_")
+        with open(path, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - pathlib costs start-up time
+            file.write(text)
+        self.log.artifact(path, safe)
+
+    def fail(self, kind: str, sentence: str) -> NoReturn:
+        raise StepFailure(kind, sentence)
+
+
+def run_step(
+    main: Callable[[Any], object],
+    about: Mapping[str, Any],
+    table: Sequence[Mapping[str, Any]],
+    helpers: Mapping[str, Any],
+) -> None:
+    """Runs `main` with the values of the form. A StepFailure becomes the step's one error sentence (exit code 255)."""
+    prepare_console((sys.stdout, sys.stderr), sys.platform)
+    step = Step(Log(helpers), about)
+    failure: Optional[StepFailure] = None
+    try:
+        main(read_form(step, table, getattr(main, "grammars", {})))
+    except StepFailure as error:
+        failure = error
+    write_result(step, failure)
+    if failure is not None:
+        step.log.fail(str(failure))
+
+
+def read_form(step: Step, table: Sequence[Mapping[str, Any]], grammars: Mapping[str, Any]) -> Any:
+    """The typed values; a StepFailure that names every bad one."""
+    form = parse_parameters(table, step.log.read, grammars)
+    for label, text in form.unresolved:
+        # The parent's tenant is the default of a field and simply absent from an untenanted deployment.
+        quiet = one_line(text).startswith("#" + "{Octopus.Deployment.Tenant.")
+        tell = step.log.verbose if quiet else step.log.warning
+        tell(f"{label}: {text} was not resolved, so that the field counts as not set.")
+    if form.faults:
+        step.fail(MISCONFIGURED, "; ".join(str(fault) for fault in form.faults))
+    form.parameters.step = step
+    return form.parameters
+
+
+def write_result(step: Step, failure: Optional[StepFailure]) -> None:
+    """The whole outcome as one JSON file among the task's artifacts."""
+    import json
+
+    document = {
+        "step": step.about.get("name"),
+        "spec": step.about.get("id"),
+        "revision": step.about.get("revision"),
+        "succeeded": failure is None,
+        "failure": None if failure is None else {"kind": failure.kind, "message": failure.sentence},
+        "outputs": step.outputs,
+    }
+    document.update(step.result)
+    action = step.variable("Octopus.Action.Name") or str(step.about.get("name"))
+    step.artifact(f"{action}.result.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+# ---- generator/runtime/api.py ----
+
+USER_AGENT = "octosteps"
+FIRST_PATIENCE = (
+    60.0  # seconds, while the server has never answered: then a wrong address is the likelier cause
+)
+USUAL_PATIENCE = 300.0
+REQUEST_TIMEOUT = 60.0
+LONGEST_PAUSE = 30.0
+LONGEST_RETRY_AFTER = 120.0
+PAGE_SIZE = 100
+IDS_PER_REQUEST = 200  # an id takes some 20 bytes of the URL
+TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
+REDIRECTS = (301, 302, 303, 307, 308)
+
+# The permission that a request most likely lacks, by the first word of its path within the space.
+PERMISSIONS: Mapping[tuple[str, str], str] = {
+    ("GET", "projects"): "ProjectView (and ReleaseView for releases)",
+    ("GET", "environments"): "EnvironmentView",
+    ("GET", "tenants"): "TenantView",
+    ("GET", "channels"): "ProjectView",
+    ("GET", "releases"): "ReleaseView",
+    ("GET", "deployments"): "DeploymentView",
+    ("POST", "deployments"): "DeploymentCreate",
+    ("GET", "tasks"): "TaskView",
+    ("POST", "tasks"): "TaskCancel",
+    ("GET", "interruptions"): "InterruptionView",
+}
+
+
+class ApiError(StepFailure):
+    """The server's refusal, in its own words, with what to fix."""
+
+    def __init__(
+        self, request: str, status: int, message: str, *, hint: str = "", retry_after: float = 0.0
+    ) -> None:
+        words = f"{request}: {status} {message}".rstrip() + (f" ({hint})" if hint else "")
+        super().__init__(REFUSED_BY_SERVER, words)
+        self.status = status
+        self.message = message
+        self.retry_after = retry_after
+
+
+class ApiUnreachable(StepFailure):
+    """A read brought no usable answer within its patience."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(GAVE_UP, sentence)
+
+
+class ConnectionMisconfigured(StepFailure):
+    """No request can succeed before somebody changes the connection fields."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(MISCONFIGURED, sentence)
+
+
+class LostAnswer(StepFailure):
+    """Whether a write took place is not known."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(GAVE_UP, sentence)
+
+
+class HttpRequest(NamedTuple):
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: Optional[bytes]
+
+
+class HttpAnswer(NamedTuple):
+    """`headers` by lower-case name."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Transport = Callable[[HttpRequest, float], HttpAnswer]
+
+
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Hands redirects to us: urllib would carry the key to whatever host the answer names."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        return None
+
+
+def urllib_transport(ca: str) -> Transport:
+    """Sends by urllib, through the proxies of the environment. `ca` is a file or PEM text to trust as well, or ""."""
+    openers: dict[str, urllib.request.OpenerDirector] = {}
+
+    def send(request: HttpRequest, timeout: float) -> HttpAnswer:
+        scheme = request.url.partition(":")[0]
+        if scheme not in openers:
+            openers[scheme] = make_opener(scheme, ca)
+        wire = urllib.request.Request(
+            request.url, data=request.body, headers=dict(request.headers), method=request.method
+        )
+        try:
+            with openers[scheme].open(wire, timeout=timeout) as answer:
+                return HttpAnswer(answer.status, lower_names(answer.headers), answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return HttpAnswer(error.code, lower_names(error.headers), error.read())
+
+    return send
+
+
+def make_opener(scheme: str, ca: str) -> urllib.request.OpenerDirector:
+    """What `urllib.request.build_opener` makes, but without the trust store where it is not needed: loading it takes 20 ms."""
+    opener = urllib.request.OpenerDirector()
+    handlers: list[Any] = [
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        NoRedirects(),
+        urllib.request.HTTPErrorProcessor(),
+    ]
+    if scheme == "https":
+        handlers.append(urllib.request.HTTPSHandler(context=tls_context(ca)))
+    for handler in handlers:
+        opener.add_handler(handler)
+    return opener
+
+
+def lower_names(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def tls_context(ca: str) -> Any:
+    """Verifies always: against the interpreter's own store and `ca`."""
+    import ssl
+
+    context = ssl.create_default_context()
+    if ca:
+        try:
+            if ca.lstrip().startswith("-----BEGIN"):
+                context.load_verify_locations(cadata=ca)
+            else:
+                context.load_verify_locations(cafile=ca)
+        except (OSError, ValueError) as error:
+            raise ConnectionMisconfigured(f"the CA file cannot be read: {error}") from None
+    return context
+
+
+def parse_server_url(text: str) -> str:
+    """The server's address without a trailing slash; a virtual directory stays, what a browser adds goes."""
+    try:
+        parts = urllib.parse.urlsplit(text.strip())
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or len(text.split()) != 1 or not text.isprintable():
+        raise ValueError(f"{text!r} is not an address such as https://octopus.example.com")
+    if parts.username or parts.password:
+        raise ValueError("the address must not hold a user or password")
+    path = parts.path.rstrip("/")
+    for ending in ("/app", "/api"):
+        if path.lower().endswith(ending):
+            path = path[: -len(ending)]
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def credential_headers(credential: Secret) -> dict[str, str]:
+    """`API-...` is an API key, anything else an access token."""
+    text = credential.reveal().strip()
+    if text.upper().startswith("API-"):
+        return {"X-Octopus-ApiKey": text}
+    return {"Authorization": "Bearer " + text}
+
+
+def parse_credential(credential: Secret) -> Secret:
+    """The credential if it can stand in a header; the ValueError does not show it."""
+    text = credential.reveal().strip()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(
+            "this is neither an API key nor an access token: it holds spaces, line breaks or other signs"
+        )
+    return Secret(text)
+
+
+def token_expiry(credential: Secret) -> Optional[float]:
+    """When an access token ends, in seconds since 1970; None for API keys and tokens that do not say."""
+    import base64
+
+    parts = credential.reveal().split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return float(claims["exp"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def refusal_text(answer: HttpAnswer) -> str:
+    """ErrorMessage and Errors[] in one sentence; both are used by real servers (source: go-octopusdeploy, APIError)."""
+    try:
+        document = json.loads(answer.body)
+        texts = [document.get("ErrorMessage") or "", *(document.get("Errors") or [])]
+    except (ValueError, AttributeError, TypeError):
+        return "" if not answer.body.strip() else "the answer is not from Octopus, perhaps from a proxy"
+    return " ".join(str(text).strip() for text in texts if text)
+
+
+def likely_cause(method: str, path: str, status: int) -> str:
+    """What to fix, in words."""
+    if status == 401:
+        return "the API key or access token is wrong, or has expired"
+    words = urllib.parse.urlsplit(path).path.split("/api/", 1)[-1].split("/")
+    inner = [word for word in words if word and not word.startswith("Spaces-")]
+    permission = PERMISSIONS.get((method, inner[0].lower() if inner else ""), "")
+    if status == 403:
+        return (
+            f"the account lacks a permission, probably {permission}"
+            if permission
+            else "the account lacks a permission"
+        )
+    if status == 404 and permission:
+        return f"it does not exist there, or the account may not see it: that takes {permission}"
+    return ""
+
+
+def retry_after(answer: HttpAnswer, now: float) -> float:
+    """Seconds that the server asks to wait, 0 without a hint. `now` in seconds since 1970."""
+    text = answer.headers.get("retry-after", "").strip()
+    if text.isdigit():
+        return float(text)
+    moment = email.utils.parsedate_tz(text) if text else None
+    return max(0.0, email.utils.mktime_tz(moment) - now) if moment else 0.0
+
+
+def advised_pause(headers: Mapping[str, str]) -> float:
+    """Seconds to leave to others who use the same account, when `Octopus-RateLimit: r=7;t=18` says that few requests are left.
+
+    r = requests left, t = seconds until all are back, l = all of them (source: docs, Rate limiting).
+    """
+    left = advisory(headers.get("octopus-ratelimit", ""))
+    all_of_them = advisory(headers.get("octopus-ratelimit-policy", ""))
+    if "r" not in left or left["r"] >= all_of_them.get("l", 200.0) / 4:
+        return 0.0
+    return min(left.get("t", LONGEST_PAUSE), LONGEST_PAUSE)
+
+
+def advisory(text: str) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for part in text.split(";"):
+        name, _, value = part.strip().partition("=")
+        try:
+            numbers[name] = float(value)
+        except ValueError:
+            continue
+    return numbers
+
+
+class Api:
+    """One server and space. Paths are relative to the space, or begin with `/api`; answers are the JSON documents."""
+
+    def __init__(
+        self,
+        url: str,
+        credential: Secret,
+        *,
+        space: str = "",
+        transport: Transport,
+        tell: Callable[[str], object] = lambda text: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        wall_clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.url = url
+        self.space = space
+        self.clock = clock
+        self.sleep = sleep
+        self.wall_clock = wall_clock
+        self.chance = chance
+        self.tell = tell
+        self.requests = 0
+        self.advised_pause = 0.0
+        self._headers = {
+            "Accept": "application/json",
+            "User-Agent": USER_AGENT,
+            **credential_headers(credential),
+        }
+        self._transport = transport
+        self._has_answered = False
+
+    def get(self, path: str, *, patience: Optional[float] = None, **query: Any) -> Any:
+        """The document at `path`. A list in `query` becomes `a,b`, None leaves a filter out, an empty list is a mistake.
+
+        Raises ApiError at once for a refusal, ApiUnreachable when `patience` seconds brought no usable answer.
+        """
+        target = self._target(path, query)
+        usual = USUAL_PATIENCE if self._has_answered else FIRST_PATIENCE
+        deadline = self.clock() + (usual if patience is None else patience)
+        attempt = 0
+        while True:
+            trouble, wait = self._try_get(target)
+            if not isinstance(trouble, str):
+                return trouble[0]
+            attempt += 1
+            left = deadline - self.clock()
+            if left <= 0:
+                raise ApiUnreachable(f"GET {target}: {trouble}; tried {attempt} times")
+            pause = min(LONGEST_PAUSE, 2.0 ** min(attempt, 10)) * (0.5 + self.chance() / 2)
+            pause = min(max(pause, min(wait, LONGEST_RETRY_AFTER)), left)
+            self.tell(f"GET {target}: {trouble}. Trying again in {pause:.0f} s.")
+            self.sleep(pause)
+
+    def post(self, path: str, body: Mapping[str, Any], *, timeout: float = REQUEST_TIMEOUT) -> Any:
+        """The answer to one POST, which is never repeated here.
+
+        Raises ApiError when the server refused it (429 too: nothing was executed), LostAnswer when that is not known.
+        """
+        target = self._target(path, {})
+        try:
+            answer = self._send("POST", target, json.dumps(body).encode(), timeout)
+        except (OSError, http.client.HTTPException) as error:
+            raise LostAnswer(f"POST {target}: {trouble_in_words(error)}") from None
+        if answer.status in REDIRECTS:
+            raise ConnectionMisconfigured(self._redirect_sentence(answer))
+        if answer.status in (408,) or answer.status >= 500:
+            raise LostAnswer(f"POST {target}: {answer.status} {refusal_text(answer)}")
+        if answer.status >= 400:
+            raise self._refusal("POST", target, answer)
+        try:
+            return json.loads(answer.body) if answer.body.strip() else None
+        except ValueError:
+            raise LostAnswer(f"POST {target}: the answer is not whole, or not from Octopus") from None
+
+    def pages(self, path: str, *, take: int = PAGE_SIZE, **query: Any) -> Iterator[Mapping[str, Any]]:
+        """Every item of a collection, page by page, as long as somebody asks for more."""
+        skip = 0
+        while True:
+            page = self.get(path, skip=skip, take=take, **query)
+            items = page.get("Items") or []
+            yield from items
+            skip += len(items)
+            if not items or skip >= page.get("TotalResults", 0):
+                return
+
+    def by_ids(
+        self, path: str, ids: Sequence[str], *, patience: Optional[float] = None
+    ) -> list[Mapping[str, Any]]:
+        """What the server returns of the documents `ids`; without ids nothing is asked, for that would mean all of them."""
+        wanted = list(dict.fromkeys(ids))
+        found: list[Mapping[str, Any]] = []
+        for start in range(0, len(wanted), IDS_PER_REQUEST):
+            chunk = wanted[start : start + IDS_PER_REQUEST]
+            page = self.get(path, patience=patience, ids=chunk, take=len(chunk))
+            found.extend(item for item in page.get("Items") or () if item["Id"] in chunk)
+        return found
+
+    def web_link(self, document: Mapping[str, Any]) -> str:
+        """The portal's page of `document`, "" without one. Links are relative to the server, virtual directory or not."""
+        path = (document.get("Links") or {}).get("Web") or ""
+        if not path:
+            return ""
+        parts = urllib.parse.urlsplit(self.url)
+        within = parts.path and not (path == parts.path or path.startswith(parts.path + "/"))
+        return f"{parts.scheme}://{parts.netloc}{parts.path if within else ''}{path}"
+
+    def _target(self, path: str, query: Mapping[str, Any]) -> str:
+        """Path and query below the server's address."""
+        pairs = []
+        for name, value in query.items():
+            if isinstance(value, (list, tuple)):
+                if not value:
+                    raise ValueError(
+                        f"an empty {name} would mean all"
+                    )  # source: api-client.ts, ServerTaskWaiter
+                value = ",".join(value)
+            if value is not None:
+                pairs.append((name, str(value)))
+        root = path if path.startswith("/") else f"/api/{self.space}/{path}"
+        return root + ("?" + urllib.parse.urlencode(pairs, safe=",") if pairs else "")
+
+    def _send(self, method: str, target: str, body: Optional[bytes], timeout: float) -> HttpAnswer:
+        headers = dict(self._headers)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        self.requests += 1
+        try:
+            answer = self._transport(HttpRequest(method, self.url + target, headers, body), timeout)
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            if type(reason).__name__ == "SSLCertVerificationError":
+                raise ConnectionMisconfigured(
+                    f"the certificate of {self.url} is not trusted: {getattr(reason, 'verify_message', reason)} "
+                    "(give the field CA file the authority that signed it)"
+                ) from None
+            raise
+        self.advised_pause = advised_pause(answer.headers)
+        return answer
+
+    def _try_get(self, target: str) -> tuple[Any, float]:
+        """The document in a tuple, or the trouble as text; and the seconds that the server asks to wait."""
+        try:
+            answer = self._send("GET", target, None, REQUEST_TIMEOUT)
+            if answer.status in REDIRECTS:
+                answer = self._follow(target, answer)
+        except (OSError, http.client.HTTPException) as error:
+            return trouble_in_words(error), 0.0
+        if answer.status in TRANSIENT_STATUSES:
+            return f"{answer.status} {refusal_text(answer)}".strip(), retry_after(answer, self.wall_clock())
+        if answer.status >= 400:
+            raise self._refusal("GET", target, answer)
+        try:
+            document = json.loads(answer.body)
+        except ValueError:
+            return "the answer is not whole, or not from Octopus (a proxy's page?)", 0.0
+        self._has_answered = True
+        return (document,), 0.0
+
+    def _follow(self, target: str, answer: HttpAnswer) -> HttpAnswer:
+        """The answer behind a redirect that leads to the same host, no less secure; the address is changed for good.
+
+        Any other is refused: the key must not go to a host that nobody named.
+        """
+        location = urllib.parse.urljoin(self.url + target, answer.headers.get("location", ""))
+        old, new = urllib.parse.urlsplit(self.url), urllib.parse.urlsplit(location)
+        upgraded = old.scheme == new.scheme and old.netloc == new.netloc
+        upgraded = upgraded or (
+            old.scheme == "http" and new.scheme == "https" and old.hostname == new.hostname
+        )
+        if not upgraded or not location.endswith(target) or location == self.url + target:
+            raise ConnectionMisconfigured(self._redirect_sentence(answer))
+        self.tell(f"{self.url} redirects to {location[: -len(target)]}, which is used from here on.")
+        self.url = location[: -len(target)]
+        following = self._send("GET", target, None, REQUEST_TIMEOUT)
+        if following.status in REDIRECTS:
+            raise ConnectionMisconfigured(self._redirect_sentence(following))
+        return following
+
+    def _redirect_sentence(self, answer: HttpAnswer) -> str:
+        location = answer.headers.get("location", "an unknown place")
+        return f"{self.url} redirects to {location}, where no key is sent: put the right address into the field Server"
+
+    def _refusal(self, method: str, target: str, answer: HttpAnswer) -> ApiError:
+        return ApiError(
+            f"{method} {target}",
+            answer.status,
+            refusal_text(answer),
+            hint=likely_cause(method, target, answer.status),
+            retry_after=retry_after(answer, self.wall_clock()),
+        )
+
+
+def trouble_in_words(error: Exception) -> str:
+    """A failed exchange for people; urllib wraps the cause in `reason`."""
+    reason = getattr(error, "reason", None) or error
+    return f"{type(reason).__name__}: {reason}" if str(reason) else type(reason).__name__
+
+
+# ---- generator/runtime/lookup.py ----
+
+DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels)-[0-9]+")
+
+
+class NotFound(StepFailure):
+    """Nothing on the server has that name, or the account may not see it."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(MISCONFIGURED, sentence)
+
+
+def find_named(api: Api, collection: str, what: str, name: str) -> Mapping[str, Any]:
+    """The document of `collection` with that name, id or slug; an exact name goes before one in another case.
+
+    `what` says in messages what is looked for. Raises NotFound with near names.
+    """
+    if DOCUMENT_ID.fullmatch(name):
+        found = api.by_ids(collection, [name])
+    else:
+        found = list(api.pages(collection, partialName=name))
+    match = best_match(found, name)
+    if match is None:
+        # The filter knows names only: slugs and near names need the whole list, read only when something is wrong.
+        everything = list(api.pages(collection))
+        match = best_match(everything, name)
+        if match is None:
+            raise NotFound(absence(what, name, [document["Name"] for document in everything]))
+    return match
+
+
+def best_match(documents: list[Mapping[str, Any]], name: str) -> Optional[Mapping[str, Any]]:
+    """By name, then id, then name ignoring case, then slug."""
+    for key, wanted in (("Name", name), ("Id", name)):
+        for document in documents:
+            if document.get(key) == wanted:
+                return document
+    for key in ("Name", "Slug"):
+        for document in documents:
+            if (document.get(key) or "").lower() == name.lower():
+                return document
+    return None
+
+
+def absence(what: str, name: str, names: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
+    return f"there is no {what} {name!r} that this account can see ({hint})"
+
+
+def find_space(api: Api, name: str) -> str:
+    """The space's id. An id is taken as it is: the first request within it shows whether it exists."""
+    if DOCUMENT_ID.fullmatch(name):
+        return name
+    spaces = api.get("/api/spaces/all")
+    match = best_match(spaces, name)
+    if match is None:
+        raise NotFound(absence("space", name, [space["Name"] for space in spaces]))
+    return str(match["Id"])
+
+
+class Place(NamedTuple):
+    """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None)."""
+
+    project: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    tenant: Optional[Mapping[str, Any]]
+
+    @property
+    def tenant_id(self) -> Optional[str]:
+        return str(self.tenant["Id"]) if self.tenant is not None else None
+
+    def __str__(self) -> str:
+        where = "{} in {}".format(self.project["Name"], self.environment["Name"])
+        return where + (" for {}".format(self.tenant["Name"]) if self.tenant is not None else "")
+
+    def query(self) -> dict[str, Any]:
+        """Filters for a list of deployments. Without a tenant the list holds tenanted ones too: `holds` sorts them out."""
+        return {
+            "projects": self.project["Id"],
+            "environments": self.environment["Id"],
+            "tenants": self.tenant_id,
+        }
+
+    def task_query(self) -> dict[str, Any]:
+        """The same for a list of tasks."""
+        return {
+            "project": self.project["Id"],
+            "environment": self.environment["Id"],
+            "tenant": self.tenant_id,
+            "name": "Deploy",
+        }
+
+    def holds(self, deployment: Mapping[str, Any]) -> bool:
+        return (
+            deployment["ProjectId"] == self.project["Id"]
+            and deployment["EnvironmentId"] == self.environment["Id"]
+            and (deployment.get("TenantId") or None) == self.tenant_id
+        )
+
+
+def find_place(api: Api, project: str, environment: str, tenant: Optional[str]) -> Place:
+    found = find_named(api, "projects", "project", project)
+    return Place(
+        project=found,
+        environment=find_named(api, "environments", "environment", environment),
+        tenant=find_named(api, "tenants", "tenant", tenant) if tenant else None,
+    )
+
+
+def find_channel(api: Api, project: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    channels = "projects/{}/channels".format(project["Id"])
+    return find_named(api, channels, "channel of {}".format(project["Name"]), name)
+
+
+def read_release(api: Api, project: Mapping[str, Any], number: str) -> Mapping[str, Any]:
+    """The release of `project` with exactly that number; NotFound when there is none."""
+    try:
+        path = "projects/{}/releases/{}".format(project["Id"], urllib.parse.quote(number, safe=""))
+        found: Mapping[str, Any] = api.get(path)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        raise NotFound(
+            "{} has no release {} that this account can see (that takes ReleaseView)".format(
+                project["Name"], number
+            )
+        ) from None
+    return found
+
+
+# ---- generator/runtime/connection.py ----
+
+CONNECTION_GRAMMARS: Mapping[str, Callable[[Any], Any]] = {
+    "server": parse_server_url,
+    "api_key": parse_credential,
+}
+
+
+def connect(parameters: Any, limit: timedelta, *, transport: Any = None) -> Api:
+    """The server, account and space that the form names. `limit` is how long this step may have to wait at most."""
+    step = parameters.step
+    api = Api(
+        parameters.server,
+        parameters.api_key,
+        transport=transport or urllib_transport(parameters.ca_file or ""),
+        tell=step.log.info,
+    )
+    expiry = token_expiry(parameters.api_key)
+    if expiry is not None:
+        left = timedelta(seconds=expiry - api.wall_clock())
+        if left.total_seconds() <= 0:
+            step.fail(MISCONFIGURED, f"{parameters.label('api_key')}: the access token has expired")
+        if left < limit:
+            step.log.warning(
+                f"The access token ends in {spoken(left)}, but this step may wait for {spoken(limit)}: "
+                "after that the server refuses every request with 401."
+            )
+    api.space = find_space(api, parameters.space)
+    return api
+
+
+# ---- generator/runtime/tasks.py ----
+
+ALIVE_STATES = ("Queued", "Executing", "Cancelling")
+RUNNING_STATES = ("Executing", "Cancelling")
+CLOCK_TOLERANCE = timedelta(seconds=30)  # between the worker's clock and the server's
+LONGEST_CANCEL = (
+    120.0  # seconds; a task may hang in Cancelling for ever (source: docs, Abandoning stuck tasks)
+)
+CANCEL_INTERVAL = 3.0
+
+
+class Task:
+    """One server task. Its state alone does not tell whether a person is asked: `is_paused` does."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.id: str = document["Id"]
+        self.state: str = document["State"]
+        self.description: str = document.get("Description") or self.id
+        self.error: str = document.get("ErrorMessage") or ""
+        self.deployment_id: str = (document.get("Arguments") or {}).get("DeploymentId") or ""
+        self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
+        self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
+        self.queued = moment_or_none(document.get("QueueTime"))
+        self.started = moment_or_none(document.get("StartTime"))
+        self.completed = moment_or_none(document.get("CompletedTime"))
+        self.was_picked_up: bool = (
+            bool(document.get("HasBeenPickedUpByProcessor")) or self.started is not None
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state in ALIVE_STATES
+
+    @property
+    def is_waiting_in_queue(self) -> bool:
+        """Queued, and nothing of it has begun: a task that waits for a person reads Queued as well."""
+        return self.state == "Queued" and not self.is_paused and not self.was_picked_up
+
+    @property
+    def never_began(self) -> bool:
+        return self.started is None and not self.was_picked_up
+
+    def is_scheduled(self, now: datetime) -> bool:
+        """Queued for a time that has not come."""
+        return self.is_waiting_in_queue and self.queued is not None and self.queued > now + CLOCK_TOLERANCE
+
+    def is_active(self, now: datetime) -> bool:
+        """Executing, Cancelling, waiting for a person, or Queued and due."""
+        return self.is_alive and not self.is_scheduled(now)
+
+    @property
+    def queue_time(self) -> Optional[timedelta]:
+        return self.started - self.queued if self.started and self.queued else None
+
+    @property
+    def run_time(self) -> Optional[timedelta]:
+        return self.completed - self.started if self.started and self.completed else None
+
+
+def utc_now(api: Api) -> datetime:
+    return datetime.fromtimestamp(api.wall_clock(), timezone.utc)
+
+
+def id_number(document_id: str) -> int:
+    """The order in which the server made documents of one kind: the 12 of `Deployments-12`."""
+    return int(document_id.rsplit("-", 1)[-1])
+
+
+def read_tasks(api: Api, ids: Iterable[str], *, patience: Optional[float] = None) -> dict[str, Task]:
+    """The tasks that the server returns of `ids`, by id; without ids nothing is asked, for that would mean all tasks."""
+    return {item["Id"]: Task(item) for item in api.by_ids("tasks", list(ids), patience=patience)}
+
+
+def cancel_task(api: Api, task_id: str, *, longest: float = LONGEST_CANCEL) -> Task:
+    """Asks the server to cancel, and waits until the task has ended or `longest` seconds have gone; the task as last read.
+
+    A lost answer or a refusal is decided by looking: a task that has ended needs no cancelling.
+    """
+    deadline = api.clock() + longest
+    asked = False
+    while True:
+        task = Task(api.get(f"tasks/{task_id}"))
+        left = deadline - api.clock()
+        if not task.is_alive or left <= 0:
+            return task
+        # A second cancel of a task in Cancelling used to mark it failed (source: docs, Manually fail a task).
+        if not asked and task.state != "Cancelling":
+            try:
+                api.post(f"tasks/{task_id}/cancel", {})
+                asked = True
+                continue
+            except LostAnswer as error:
+                api.tell(f"{error}. Looking whether the task was cancelled.")
+            except ApiError as error:
+                if error.status != 429 and Task(api.get(f"tasks/{task_id}")).is_alive:
+                    raise
+        api.sleep(min(CANCEL_INTERVAL, left))
+
+
+# ---- generator/runtime/deployments.py ----
+
+HISTORY_PAGE = 30
+
+
+class Deployment(NamedTuple):
+    """A deployment with its task, for the result of a deployment is its task's."""
+
+    document: Mapping[str, Any]
+    task: Task
+    link: str
+
+    @property
+    def id(self) -> str:
+        return str(self.document["Id"])
+
+    @property
+    def number(self) -> int:
+        """Its place in the order of creation."""
+        return id_number(self.id)
+
+    @property
+    def release_id(self) -> str:
+        return str(self.document["ReleaseId"])
+
+    @property
+    def comments(self) -> str:
+        return self.document.get("Comments") or ""
+
+    @property
+    def created(self) -> Optional[datetime]:
+        return moment_or_none(self.document.get("Created"))
+
+    @property
+    def began(self) -> bool:
+        """Whether it may have changed anything."""
+        return not self.task.never_began
+
+
+def join_tasks(api: Api, documents: list[Mapping[str, Any]]) -> list[Deployment]:
+    """The deployments whose task the server returns, in the same order."""
+    tasks = read_tasks(api, [document["TaskId"] for document in documents if document.get("TaskId")])
+    return [
+        Deployment(document, tasks[document["TaskId"]], api.web_link(document))
+        for document in documents
+        if document.get("TaskId") in tasks
+    ]
+
+
+def deployments_since(api: Api, place: Place, since: Optional[datetime]) -> list[Deployment]:
+    """Those created at or after `since` (all without it), newest first."""
+    recent: list[Mapping[str, Any]] = []
+    for document in api.pages("deployments", take=HISTORY_PAGE, **place.query()):
+        created = moment_or_none(document.get("Created"))
+        if since is not None and created is not None and created < since:
+            break
+        if place.holds(document):
+            recent.append(document)
+    return join_tasks(api, recent)
+
+
+def living_deployments(api: Api, place: Place) -> list[Deployment]:
+    """Those that have not ended, scheduled ones included, oldest first."""
+    items = api.pages("tasks", active="true", **place.task_query())
+    tasks = {task.deployment_id: task for task in map(Task, items) if task.deployment_id and task.is_alive}
+    if not tasks:
+        return []
+    found = [
+        Deployment(document, tasks[document["Id"]], api.web_link(document))
+        for document in api.by_ids("deployments", list(tasks))
+        if place.holds(document)
+    ]
+    return sorted(found, key=lambda deployment: deployment.number)
+
+
+def find_current(api: Api, place: Place) -> Optional[Deployment]:
+    """The newest that succeeded: what runs there now, as far as the server knows."""
+    for document in api.pages("deployments", take=HISTORY_PAGE, taskState="Success", **place.query()):
+        if place.holds(document):
+            found = join_tasks(api, [document])
+            if found and found[0].task.state == "Success":
+                return found[0]
+    return None
+
+
+def find_successor(
+    api: Api, place: Place, deployment: Deployment, *, ignored: Container[str] = ()
+) -> Optional[Deployment]:
+    """The newer deployment to the same place for which the server cancelled this one, if that is what happened.
+
+    Queueing a deployment cancels older queued ones, its success older paused ones (source: docs, Superseded tasks, since
+    2026.2). The server names no cause: whatever was created before the cancelling, and later than this one, counts.
+    """
+    ended = deployment.task.completed
+    if deployment.task.state != "Canceled" or ended is None:
+        return None
+    newer = [
+        other
+        for other in deployments_since(api, place, deployment.created)
+        if other.number > deployment.number and other.id not in ignored
+        if other.created is not None and other.created <= ended
+    ]
+    return max(newer, key=lambda other: other.number) if newer else None
+
+
+def read_release_of(api: Api, deployment: Deployment) -> Mapping[str, Any]:
+    document: Mapping[str, Any] = api.get(f"releases/{deployment.release_id}")
+    return document
+
+
+# ---- generator/runtime/releases.py ----
+
+RELEASE_WORDS = ("latest", "highest", "same")
+
+
+class ReleaseChoice(NamedTuple):
+    """`rule` is latest, highest, same, exact or range; `number` of an exact one, `admitted` of a range."""
+
+    rule: str
+    text: str
+    number: str = ""
+    admitted: Optional[VersionRange] = None
+
+    def __str__(self) -> str:
+        return self.text
+
+    def resolved(self, own_number: str) -> ReleaseChoice:
+        """With `same` replaced by the release that the running deployment itself deploys. Raises NotFound without one."""
+        if self.rule != "same":
+            return self
+        if not own_number:
+            raise NotFound("'same' means the release of the running deployment, and a runbook has none")
+        return ReleaseChoice("exact", own_number, number=own_number)
+
+    def admits(self, number: str) -> bool:
+        """Whether release `number` is meant: versions are compared as such (`1.0` is `1.0.0`), others as text, ignoring case."""
+        found = version_or_none(number)
+        if self.admitted is not None:
+            return found is not None and self.admitted.admits(found)
+        exact = version_or_none(self.number)
+        if found is not None and exact is not None:
+            return found.rank() == exact.rank()
+        return number.lower() == self.number.lower()
+
+
+def parse_release_choice(text: str) -> ReleaseChoice:
+    """`latest`, `highest`, `same`, a release number, `2026.4.*`, or a range such as `[1.0,2.0)`.
+
+    A number need not look like a version, for Octopus keeps older schemes; ValueError only for a broken range.
+    """
+    word = text.strip()
+    if word.lower() in RELEASE_WORDS:
+        return ReleaseChoice(word.lower(), word.lower())
+    if word[0] in "[(" or word.endswith("*") or "," in word:
+        return ReleaseChoice("range", word, admitted=parse_version_range(word))
+    return ReleaseChoice("exact", word, number=word)
+
+
+def choose_release(
+    api: Api,
+    project: Mapping[str, Any],
+    choice: ReleaseChoice,
+    channel: Optional[Mapping[str, Any]],
+    own_number: str,
+) -> Mapping[str, Any]:
+    """The one release that `choice` means. `own_number` is the release that the running deployment itself deploys.
+
+    `latest` is the newest by creation, `highest` and ranges go by SemVer precedence over all releases. Raises NotFound.
+    """
+    if choice.rule in ("exact", "same"):
+        number = choice.resolved(own_number).number
+        release = read_release(api, project, number)
+        if channel is not None and release["ChannelId"] != channel["Id"]:
+            raise NotFound(
+                "release {} of {} is not in the channel {}".format(number, project["Name"], channel["Name"])
+            )
+        return release
+    path = "projects/{}/releases".format(project["Id"])
+    if channel is not None:
+        path = "projects/{}/channels/{}/releases".format(project["Id"], channel["Id"])
+    if choice.rule == "latest":
+        for release in api.pages(path, take=1):
+            return release
+        raise NotFound("{} has no release{}".format(project["Name"], within(channel)))
+    return highest_release(list(api.pages(path)), choice, project, channel)
+
+
+def highest_release(
+    releases: list[Mapping[str, Any]],
+    choice: ReleaseChoice,
+    project: Mapping[str, Any],
+    channel: Optional[Mapping[str, Any]],
+) -> Mapping[str, Any]:
+    """The greatest admitted number; of equal ones the first. Numbers that are no versions cannot be compared and never win."""
+    ranked = []
+    for release in releases:
+        version = version_or_none(release["Version"])
+        if version is not None and (choice.admitted is None or choice.admitted.admits(version)):
+            ranked.append((version.rank(), release))
+    if not ranked:
+        raise NotFound(
+            "{} has no release that is {}{}: looked at {} releases".format(
+                project["Name"], choice, within(channel), len(releases)
+            )
+        )
+    best = ranked[0]
+    for candidate in ranked[1:]:
+        if candidate[0] > best[0]:
+            best = candidate
+    return best[1]
+
+
+def within(channel: Optional[Mapping[str, Any]]) -> str:
+    return " in the channel {}".format(channel["Name"]) if channel is not None else ""
+
+
+def is_newer(number: str, other: str) -> Any:
+    """Whether release `number` comes after `other`; None when one of the two is no version."""
+    ours, theirs = version_or_none(number), version_or_none(other)
+    if ours is None or theirs is None:
+        return None
+    return ours.rank() > theirs.rank()
+
+
+# ---- generator/runtime/once.py ----
+
+MARKER = re.compile(r"\[octosteps (?P<key>[0-9a-f]{24}) (?P<attempt>[0-9]+) (?:awaited|left) by [^\]\s]*\]")
+CLOCK_MARGIN = timedelta(minutes=10)  # own server and the children's may be two servers
+LOOK_FOR_LOST = 60.0
+LOOK_INTERVAL = 5.0
+MOST_POSTS = 5
+MOST_ROUNDS = 4
+
+ALWAYS, IF_NOT_CURRENT, IF_NEWER = "always", "if_not_current", "if_newer"
+
+
+class Intention(NamedTuple):
+    """What a step wants carried out once. `since`: nothing of ours can be older. `sentence`: the comment for people."""
+
+    place: Place
+    release: Mapping[str, Any]
+    condition: str
+    deploys_again: bool  # on a step retry, when the earlier child ended without success
+    key: str
+    since: Optional[datetime]
+    sentence: str
+    own_task: str
+    is_awaited: bool
+
+    def comments(self, attempt: int) -> str:
+        stance = "awaited" if self.is_awaited else "left"
+        return f"{self.sentence} [octosteps {self.key} {attempt} {stance} by {self.own_task or 'nobody'}]"
+
+
+class Decision(NamedTuple):
+    """What is to be done: create, adopt, join or skip; why, in words; and `horizon`, the newest deployment number seen."""
+
+    action: str
+    reason: str
+    deployment: Optional[Deployment] = None
+    attempt: int = 1
+    horizon: int = 0
+
+
+class Child(NamedTuple):
+    """The deployment that counts as this step's. `is_ours`: made under the own key, so that it may be cancelled."""
+
+    deployment: Deployment
+    is_ours: bool
+
+
+def intention_key(parts: Sequence[str]) -> str:
+    """The same text for the same parts, and for nothing else."""
+    import hashlib
+    import json
+
+    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:24]
+
+
+def own_identity(step: Any) -> list[str]:
+    """Server, task, action, and the machine of a step that runs for targets: what stays the same when a step is retried.
+
+    A worker is no part of it, for a retry may run on another one. Outside a task every run is an intention of its own.
+    """
+    import os
+
+    task = step.variable("Octopus.Task.Id") or "no task " + os.urandom(12).hex()
+    on_worker = step.variable("Octopus.Action.RunOnServer").lower() == "true"
+    for_targets = bool(step.variable("Octopus.Action.TargetRoles")) or not on_worker
+    machine = step.variable("Octopus.Machine.Id") if for_targets else ""
+    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
+    return [server, task, step.variable("Octopus.Action.Id") or step.variable("Octopus.Action.Name"), machine]
+
+
+def own_queue_time(api: Api, step: Any) -> Optional[datetime]:
+    """When the running task was queued: by its variable, else by the server; None when neither tells."""
+    told = moment_or_none(step.variable("Octopus.Task.QueueTime"))
+    task = step.variable("Octopus.Task.Id")
+    if told is not None or not task or step.variable("Octopus.Web.ServerUri").rstrip("/") != api.url:
+        return told
+    found = api.by_ids("tasks", [task])
+    return Task(found[0]).queued if found else None
+
+
+def marked_attempt(deployment: Deployment, key: str) -> int:
+    """The attempt that the deployment's marker names under `key`, 0 for every other deployment."""
+    match = MARKER.search(deployment.comments)
+    return int(match.group("attempt")) if match and match.group("key") == key else 0
+
+
+def standing(group: Sequence[Deployment]) -> Optional[Deployment]:
+    """Of deployments with one key and attempt the one that counts: a success, else the lowest id alive."""
+    ordered = sorted(group, key=lambda deployment: deployment.number)
+    for deployment in ordered:
+        if deployment.task.state == "Success":
+            return deployment
+    for deployment in ordered:
+        if deployment.task.is_alive:
+            return deployment
+    return None
+
+
+def wants_guided_failure(place: Place) -> bool:
+    """What the portal would preselect: the project's default, or else the environment's."""
+    mode = place.project.get("DefaultGuidedFailureMode") or "EnvironmentDefault"
+    return mode == "On" or (mode == "EnvironmentDefault" and bool(place.environment.get("UseGuidedFailure")))
+
+
+class Errand:
+    """Carries out one Intention. `withdrawn` are deployments that this process cancelled before they began."""
+
+    def __init__(self, api: Api, log: Log, intention: Intention) -> None:
+        self.api = api
+        self.log = log
+        self.intention = intention
+        self.place = intention.place
+        self.withdrawn: set[str] = set()
+        self.rounds = 0
+
+    def decide(self) -> Decision:
+        """What to do, by reading alone."""
+        listed = self.list_recent()
+        horizon = max([deployment.number for deployment in listed], default=0)
+        attempt, group = self.newest_attempt(listed)
+        ours = standing(group)
+        if ours is not None:
+            done = "has succeeded already" if ours.task.state == "Success" else f"is {ours.task.state}"
+            return Decision("adopt", f"an earlier run of this step made it, and it {done}", ours, attempt)
+        if self.intention.condition != ALWAYS:
+            decision = self.check_condition()
+            if decision is not None:
+                return decision
+        if not group:
+            return Decision("create", "", None, 1, horizon)
+        last = max(group, key=lambda deployment: deployment.number)
+        reason = f"the step was started again after attempt {attempt} ended as {last.task.state}"
+        if not self.intention.deploys_again:
+            return Decision("adopt", f"{reason}, and is not to be repeated", last, attempt)
+        return Decision("create", reason, None, attempt + 1, horizon)
+
+    def list_recent(self) -> list[Deployment]:
+        since = self.intention.since
+        listed = deployments_since(self.api, self.place, since - CLOCK_MARGIN if since else None)
+        return [deployment for deployment in listed if deployment.id not in self.withdrawn]
+
+    def newest_attempt(self, listed: Sequence[Deployment]) -> tuple[int, list[Deployment]]:
+        """The highest attempt under the own key, 0 without any, and the deployments that carry it."""
+        attempts = [(marked_attempt(deployment, self.intention.key), deployment) for deployment in listed]
+        highest = max([attempt for attempt, _ in attempts], default=0)
+        return highest, [deployment for attempt, deployment in attempts if highest and attempt == highest]
+
+    def check_condition(self) -> Optional[Decision]:
+        """Under `if not current` and `if newer`: join what is on its way, skip what is there; None when it is to be deployed."""
+        number, now = self.intention.release["Version"], utc_now(self.api)
+        for other in living_deployments(self.api, self.place):
+            if not other.task.is_active(now) or other.id in self.withdrawn:
+                continue
+            if other.release_id == self.intention.release["Id"]:
+                return Decision(
+                    "join", f"{number} is being deployed there already ({other.task.state})", other
+                )
+            version = read_release_of(self.api, other)["Version"]
+            if self.intention.condition == IF_NEWER and is_newer(number, version) is False:
+                return Decision(
+                    "join", f"{version} is being deployed there, and {number} is not newer", other
+                )
+            self.log.warning(f"{version} is being deployed to {self.place} now: {other.link}")
+        current = find_current(self.api, self.place)
+        if current is None:
+            return None
+        if current.release_id == self.intention.release["Id"]:
+            return Decision("skip", f"{number} is current in {self.place}", current)
+        if self.intention.condition == IF_NEWER:
+            version = read_release_of(self.api, current)["Version"]
+            newer = is_newer(number, version)
+            if newer is None:
+                raise StepFailure(
+                    MISCONFIGURED, f"{number} and {version} cannot be compared: both must be versions"
+                )
+            if not newer:
+                return Decision(
+                    "skip", f"{number} is not newer than {version}, current in {self.place}", current
+                )
+        return None
+
+    def carry_out(self, decision: Decision) -> Child:
+        """The deployment that counts after `decision` has been put into effect; a skipped one counts as it is."""
+        self.rounds += 1
+        if decision.deployment is not None:
+            return Child(decision.deployment, decision.action == "adopt")
+        made = self.create(decision.attempt)
+        try:
+            return self.settle(made, decision)
+        except StepFailure as failure:
+            raise StepFailure(
+                failure.kind, f"{failure.sentence}; made before that: {made.link or made.id}"
+            ) from failure
+
+    def create(self, attempt: int) -> Deployment:
+        """Posts until the server lists a deployment with the own key and `attempt`; a lost answer is looked for first."""
+        body: dict[str, Any] = {
+            "ReleaseId": self.intention.release["Id"],
+            "EnvironmentId": self.place.environment["Id"],
+            "Comments": self.intention.comments(attempt),
+            "UseGuidedFailure": wants_guided_failure(self.place),
+        }
+        if self.place.tenant_id:
+            body["TenantId"] = self.place.tenant_id
+        for _ in range(MOST_POSTS):
+            try:
+                document = self.api.post("deployments", body)
+                found = join_tasks(self.api, [document])
+                if found:
+                    return found[0]
+                raise LostAnswer("POST deployments: the answer's task is not among the server's tasks")
+            except LostAnswer as error:
+                self.log.warning(
+                    f"{error.sentence}. Looking for {LOOK_FOR_LOST:.0f} s whether it was made all the same."
+                )
+                lost = self.look_for_lost(attempt)
+                if lost is not None:
+                    self.log.info(f"It was made: {lost.link or lost.id}")
+                    return lost
+            except ApiError as error:
+                if error.status != 429:  # then nothing was executed (source: docs, Rate limiting)
+                    raise
+                self.api.sleep(max(LOOK_INTERVAL, min(error.retry_after, LOOK_FOR_LOST)))
+        raise StepFailure(
+            GAVE_UP,
+            f"the deployment of {self.place} was sent {MOST_POSTS} times, and the server lists none of them",
+        )
+
+    def look_for_lost(self, attempt: int) -> Optional[Deployment]:
+        """The deployment whose answer was lost, if one appears within a minute of the first list that could be read."""
+        deadline: Optional[float] = None
+        while True:
+            group = [one for one in self.list_recent() if marked_attempt(one, self.intention.key) == attempt]
+            if group:
+                return standing(group) or min(group, key=lambda deployment: deployment.number)
+            deadline = self.api.clock() + LOOK_FOR_LOST if deadline is None else deadline
+            if self.api.clock() >= deadline:
+                return None
+            self.api.sleep(LOOK_INTERVAL)
+
+    def settle(self, made: Deployment, decision: Decision) -> Child:
+        """Looks once more after a POST: of several copies one stands, and a rival's that came first is joined."""
+        listed = self.list_recent()
+        group = [one for one in listed if marked_attempt(one, self.intention.key) == decision.attempt]
+        ours = standing(group) or made
+        self.withdraw_all(group, ours)
+        if self.intention.condition == ALWAYS:
+            return Child(ours, True)
+        rivals = [one for one in listed if self.is_rival(one, ours, decision.horizon)]
+        if not rivals:
+            return Child(ours, True)
+        first = min(rivals, key=lambda deployment: deployment.number)
+        if self.withdraw(ours):
+            self.log.info(
+                f"Somebody else's deployment of the same release came first and is joined: {first.link}"
+            )
+            return Child(first, False)
+        self.log.warning(f"Two deployments of the same release had begun: {ours.link} and {first.link}")
+        return Child(ours, True)
+
+    def is_rival(self, other: Deployment, ours: Deployment, horizon: int) -> bool:
+        """Whether `other` is another one's deployment of the release that came between our decision and our own."""
+        same = other.release_id == ours.release_id and not marked_attempt(other, self.intention.key)
+        alive = other.task.is_active(utc_now(self.api))
+        return same and other.number < ours.number and (alive or self.is_fresh_success(other, horizon))
+
+    def is_fresh_success(self, other: Deployment, horizon: int) -> bool:
+        return other.task.state == "Success" and other.number > horizon
+
+    def withdraw_all(self, group: Sequence[Deployment], ours: Deployment) -> None:
+        for other in group:
+            if other.id != ours.id and other.task.is_alive and not self.withdraw(other):
+                self.log.warning(
+                    f"A second deployment for this step had begun: {other.link} beside {ours.link}"
+                )
+
+    def withdraw(self, deployment: Deployment) -> bool:
+        """Whether `deployment` could be cancelled before it began. One that has begun is left alone."""
+        task = Task(self.api.get(f"tasks/{deployment.task.id}"))
+        if not task.is_waiting_in_queue:
+            return False
+        try:
+            task = cancel_task(self.api, task.id)
+        except ApiError as error:
+            self.log.warning(f"{deployment.link} is one too many, and cannot be cancelled: {error.sentence}")
+            return False
+        if task.state != "Canceled" or not task.never_began:
+            return False
+        self.withdrawn.add(deployment.id)
+        self.log.info(f"{deployment.link} was one too many, and was cancelled before it began.")
+        return True
+
+    def recheck(self, child: Child, task: Task) -> Child:
+        """What counts now that `child` has ended as `task`: itself, or another one to be followed. Called before reporting."""
+        ended = child.deployment._replace(task=task)
+        child = Child(ended, child.is_ours)
+        attempt = marked_attempt(ended, self.intention.key)
+        if attempt:
+            group = [one for one in self.list_recent() if marked_attempt(one, self.intention.key) == attempt]
+            ours = standing(group) or ended
+            self.withdraw_all(group, ours)
+            if ours.id != ended.id:
+                return Child(ours, True)
+        if ended.task.state == "Canceled":
+            return self.follow(child)
+        return child
+
+    def follow(self, child: Child) -> Child:
+        """The newer deployment of the same release for which the server gave up `child`, or `child` itself."""
+        ended = child.deployment
+        successor = find_successor(self.api, self.place, ended, ignored=self.withdrawn)
+        if successor is not None:
+            if successor.release_id == ended.release_id:
+                heir = self.find_heir(ended)
+                if heir is not None:
+                    self.log.info(
+                        f"The server gave it up for a newer one of the same release, which is followed: {heir.link}"
+                    )
+                    return Child(heir, bool(marked_attempt(heir, self.intention.key)))
+            number = read_release_of(self.api, successor)["Version"]
+            raise StepFailure(
+                CANCELLED, f"{self.place} was superseded by {number}: {successor.link or successor.id}"
+            )
+        if not child.is_ours and self.withdrawn and not ended.began and self.rounds < MOST_ROUNDS:
+            # We gave up our own for one that was then cancelled before it began: nobody has carried it out.
+            return self.carry_out(self.decide())
+        return child
+
+    def find_heir(self, ended: Deployment) -> Optional[Deployment]:
+        """The newest deployment of the release after `ended` that lives or has succeeded; whoever withdraws one makes another."""
+        deadline = self.api.clock() + LOOK_FOR_LOST / 2
+        while True:
+            newer = [
+                one
+                for one in self.list_recent()
+                if one.number > ended.number
+                and one.release_id == ended.release_id
+                and (one.task.is_alive or one.task.state == "Success")
+            ]
+            if newer:
+                return max(newer, key=lambda deployment: deployment.number)
+            if self.api.clock() >= deadline:
+                return None
+            self.api.sleep(LOOK_INTERVAL)
+
+
+# ---- generator/runtime/waiting.py ----
+
+SHORTEST_INTERVAL = 2.0
+LONGEST_INTERVAL = 13.3  # with jitter below 15 s
+LONGEST_SCHEDULED_INTERVAL = 60.0
+BURST = 20.0
+REQUESTS_PER_MINUTE = 5.5  # so that an hour with its first burst stays within 6 a minute
+QUEUE_REASON_INTERVAL = 60.0
+PROGRESS_INTERVAL = 30.0
+LEAST_PATIENCE = 30.0
+LONGEST_PAUSE_FOR_A_PERSON = timedelta(days=7)
+
+
+class Limits(NamedTuple):
+    """How long a task may wait in the queue, and how long it may run; neither runs while a person is asked."""
+
+    queue: timedelta
+    run: timedelta
+
+
+class RequestBudget:
+    """How many requests may still be made: a burst at first, then a steady trickle."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._level = BURST
+        self._seen = api.requests
+        self._at = api.clock()
+
+    def level(self) -> float:
+        now = self._api.clock()
+        earned = (now - self._at) * REQUESTS_PER_MINUTE / 60
+        spent = self._api.requests - self._seen
+        self._level = max(-5.0, min(BURST, self._level + earned) - spent)
+        self._at, self._seen = now, self._api.requests
+        return self._level
+
+
+class Watch:
+    """One awaited task: what was last seen of it, and its clocks in seconds, counted from when the wait began."""
+
+    def __init__(self, label: str, task_id: str, link: str) -> None:
+        self.label = label
+        self.task_id = task_id
+        self.link = link
+        self.task: Optional[Task] = None
+        self.steps: list[StepState] = []
+        self.in_queue = 0.0
+        self.running = 0.0
+        self.paused = 0.0
+        self.absences = 0
+        self.changed_at = 0.0
+        self.detailed_at = -1.0
+        self.reason_at = -QUEUE_REASON_INTERVAL
+        self.queue_reason = ""
+        self.told = ""
+        self.told_steps: dict[str, str] = {}
+        self.told_interruptions: set[str] = set()
+
+    @property
+    def is_alive(self) -> bool:
+        return self.task is None or self.task.is_alive
+
+    @property
+    def succeeded(self) -> bool:
+        return self.task is not None and self.task.state == "Success"
+
+    def left(self, limits: Limits) -> float:
+        """Seconds until the clock that now runs reaches its limit."""
+        if self.task is not None and self.task.is_paused:
+            return LONGEST_PAUSE_FOR_A_PERSON.total_seconds() - self.paused
+        if self.task is not None and not self.task.is_waiting_in_queue:
+            return limits.run.total_seconds() - self.running
+        return limits.queue.total_seconds() - self.in_queue
+
+    def state_in_words(self) -> str:
+        task = self.task
+        if task is None:
+            return "not seen yet"
+        if task.is_paused:
+            return f"{task.state}, waits for a person"
+        if task.state in RUNNING_STATES and task.queue_time:
+            return f"{task.state} after {spoken(task.queue_time)} in the queue"
+        if not task.is_alive:
+            ran = f", ran {spoken(task.run_time)}" if task.run_time else ", never began"
+            return (
+                task.state
+                + ran
+                + (", with warnings" if task.has_warnings and task.state == "Success" else "")
+            )
+        return task.state
+
+    def __str__(self) -> str:
+        return self.label + (f" ({self.link})" if self.link else "")
+
+
+def all_ended(watches: Sequence[Watch]) -> bool:
+    return not any(watch.is_alive for watch in watches)
+
+
+def poll_interval(age: float, *, queued: bool, rich: bool, usual_left: Optional[float]) -> float:
+    """Seconds until the next poll, before jitter.
+
+    `age`: seconds since something last changed. `rich`: the budget allows quick polls. `usual_left`: seconds until the task
+    would end if it took as long as last time: nothing is to be seen long before, much around it.
+    """
+    if not rich:
+        return LONGEST_INTERVAL
+    if usual_left is not None and age > 20:
+        if usual_left > 40:
+            return min(LONGEST_INTERVAL, usual_left / 3)
+        if usual_left > -60:
+            return 4.0
+    slowly = age / 6 + 1 if queued else age / 10
+    return max(SHORTEST_INTERVAL, min(LONGEST_INTERVAL, slowly))
+
+
+class Waiter:
+    """Follows `watches` by one batched request a poll; what the budget leaves goes to steps, queue reasons, interruptions."""
+
+    def __init__(
+        self,
+        api: Api,
+        log: Log,
+        watches: Sequence[Watch],
+        limits: Limits,
+        *,
+        stop: Callable[[Sequence[Watch]], bool] = all_ended,
+        usual: Optional[timedelta] = None,
+    ) -> None:
+        self.api = api
+        self.log = log
+        self.watches = list(watches)
+        self.limits = limits
+        self.stop = stop
+        self.usual = usual
+        self.budget = RequestBudget(api)
+        self.changed_at = self.looked_at = api.clock()
+        self.progress_at = -PROGRESS_INTERVAL
+        self.progress_told = ""
+        self.percentage = 0
+        self.shows_details = True
+        self.shows_interruptions = True
+
+    def wait(self) -> list[Watch]:
+        """Returns when `stop` says so (then without watches), or with those whose limit has come. Never sleeps after the end."""
+        if not self.watches:
+            return []
+        try:
+            while True:
+                self.look()
+                self.tell_changes()
+                if self.stop(self.watches):
+                    return []
+                late = [watch for watch in self.alive() if watch.left(self.limits) <= 0]
+                if late:
+                    return late
+                self.api.sleep(self.interval())
+        except StepFailure as failure:
+            left_behind = ", ".join(str(watch) for watch in self.alive())
+            raise StepFailure(
+                failure.kind, f"{failure.sentence}; no longer watched: {left_behind}"
+            ) from failure
+
+    def alive(self) -> list[Watch]:
+        return [watch for watch in self.watches if watch.is_alive]
+
+    def interval(self) -> float:
+        now, alive = utc_now(self.api), self.alive()
+        left = max(0.1, min(watch.left(self.limits) for watch in alive))
+        due = [
+            watch.task.queued - now
+            for watch in alive
+            if watch.task and watch.task.is_scheduled(now) and watch.task.queued
+        ]
+        if len(due) == len(alive):
+            return max(SHORTEST_INTERVAL, min(LONGEST_SCHEDULED_INTERVAL, min(due).total_seconds()))
+        usual_left = None
+        if self.usual is not None and any(watch.running for watch in alive):
+            usual_left = self.usual.total_seconds() - max(watch.running for watch in alive)
+        seconds = poll_interval(
+            self.api.clock() - self.changed_at,
+            queued=all(watch.task is not None and watch.task.is_waiting_in_queue for watch in alive),
+            rich=self.budget.level() >= 3,
+            usual_left=usual_left,
+        )
+        seconds *= 0.9 + self.api.chance() / 5
+        return min(left, max(seconds, self.api.advised_pause))
+
+    def look(self) -> None:
+        """One poll: the state of every task that is still alive, then what else the budget allows."""
+        alive = self.alive()
+        patience = max(LEAST_PATIENCE, min(watch.left(self.limits) for watch in alive))
+        found = self.look_closely(alive[0], patience) if len(alive) == 1 else {}
+        if not found:
+            found = read_tasks(self.api, [watch.task_id for watch in alive], patience=patience)
+        now = self.api.clock()
+        self.count(alive, now - self.looked_at)
+        self.looked_at = now
+        for watch in alive:
+            task = found.get(watch.task_id)
+            watch.absences = 0 if task else watch.absences + 1
+            if watch.absences >= 2:
+                raise StepFailure(
+                    REFUSED_BY_SERVER,
+                    f"{watch} is no longer among the tasks that the server returns: it was deleted, "
+                    "or the account may not see it any more (TaskView)",
+                )
+            if task is None:
+                continue
+            if watch.task is None or (watch.task.state, watch.task.is_paused) != (task.state, task.is_paused):
+                watch.changed_at = self.changed_at = now
+            watch.task = task
+        self.look_around(now)
+
+    def count(self, alive: Sequence[Watch], seconds: float) -> None:
+        """Adds the time since the last poll to the clock that ran according to that poll."""
+        moment = utc_now(self.api)
+        for watch in alive:
+            task = watch.task
+            if task is None or task.is_scheduled(moment):
+                continue
+            if task.is_paused:
+                watch.paused += seconds
+            elif task.is_waiting_in_queue:
+                watch.in_queue += seconds
+            else:
+                watch.running += seconds
+
+    def look_closely(self, watch: Watch, patience: float) -> dict[str, Task]:
+        """State and steps of one running task in one request; nothing when the details are not to be had or not worth it."""
+        if not self.shows_details or watch.task is None or watch.task.is_waiting_in_queue:
+            return {}
+        details = self.read_details(watch, patience)
+        document = (details or {}).get("Task") or {}
+        return {watch.task_id: Task(document)} if document.get("Id") == watch.task_id else {}
+
+    def read_details(self, watch: Watch, patience: Optional[float] = None) -> Any:
+        """The task's details, its steps noted; None from then on when the account may not read them."""
+        try:
+            details = self.api.get(
+                f"tasks/{watch.task_id}/details", patience=patience, verbose="false", tail=1
+            )
+        except ApiError as error:
+            if error.status == 401:
+                raise
+            self.shows_details = False
+            self.log.verbose(f"The steps of {watch.label} are not shown: {error.sentence}")
+            return None
+        watch.steps = step_states(details)
+        watch.detailed_at = self.api.clock()
+        progress = details.get("Progress") or {}
+        self.percentage = max(self.percentage, int(progress.get("ProgressPercentage") or 0))
+        return details
+
+    def look_around(self, now: float) -> None:
+        """Spends what the budget leaves: interruptions, then steps (changed tasks first, then round robin), then the queue."""
+        alive = self.alive()
+        asked = [watch for watch in alive if watch.task and watch.task.is_paused and watch.changed_at == now]
+        if asked and self.shows_interruptions and self.budget.level() >= 1:
+            self.tell_interruptions(asked)
+        waiting = [watch for watch in alive if watch.task and watch.task.is_waiting_in_queue]
+        detailed = [
+            watch for watch in self.watches if watch.task and watch not in waiting and watch.detailed_at < now
+        ]
+        detailed = [watch for watch in detailed if watch.is_alive or watch.detailed_at < watch.changed_at]
+        for watch in sorted(detailed, key=lambda one: (-one.changed_at, one.detailed_at)):
+            if not self.shows_details or self.budget.level() < 1:
+                break
+            self.read_details(watch)
+        for watch in sorted(waiting, key=lambda one: one.reason_at):
+            if self.budget.level() >= 4 and now - watch.reason_at >= QUEUE_REASON_INTERVAL:
+                self.read_queue_reason(watch, now)
+
+    def read_queue_reason(self, watch: Watch, now: float) -> None:
+        watch.reason_at = now
+        try:
+            page = self.api.get(f"tasks/{watch.task_id}/queued-behind", take=3)
+        except ApiError:
+            return
+        ahead = [item.get("Description") or item["Id"] for item in page.get("Items") or ()]
+        more = page.get("TotalResults", len(ahead)) - len(ahead)
+        watch.queue_reason = ", ".join(ahead) + (f" and {more} more" if ahead and more > 0 else "")
+
+    def tell_interruptions(self, asked: Sequence[Watch]) -> None:
+        """What people are asked, by one list for all tasks."""
+        try:
+            pending = list(self.api.pages("interruptions", pendingOnly="true"))
+        except ApiError as error:
+            if error.status == 401:
+                raise
+            self.shows_interruptions = False
+            self.log.verbose(f"What is asked is not shown: {error.sentence}")
+            return
+        for watch in asked:
+            for item in pending:
+                if item.get("TaskId") == watch.task_id and item["Id"] not in watch.told_interruptions:
+                    watch.told_interruptions.add(item["Id"])
+                    self.log.waiting(
+                        f"{watch.label}: {item.get('Type')}: {item.get('Title')} {watch.link}".rstrip()
+                    )
+
+    def tell_changes(self) -> None:
+        """Prints what is new: states, steps, the reason for standing in the queue; and moves the progress bar."""
+        for watch in self.watches:
+            words = watch.state_in_words()
+            if watch.queue_reason and watch.task and watch.task.is_waiting_in_queue:
+                words += f" behind {watch.queue_reason}"
+            for step in watch.steps:
+                if step.status != "Pending" and watch.told_steps.get(step.title) != step.status:
+                    watch.told_steps[step.title] = step.status
+                    self.log.info(f"{watch.label}: {step}")
+            if words != watch.told:
+                watch.told = words
+                self.log.info(f"{watch.label}: {words}")
+        self.tell_progress()
+
+    def tell_progress(self) -> None:
+        ended = len(self.watches) - len(self.alive())
+        if len(self.watches) == 1:
+            message, percentage = (
+                f"{self.watches[0].label}: {self.watches[0].state_in_words()}",
+                self.percentage,
+            )
+        else:
+            message, percentage = f"{ended} of {len(self.watches)} ended", 100 * ended // len(self.watches)
+        now = self.api.clock()
+        shown = f"{percentage} {message}"
+        if shown != self.progress_told and now - self.progress_at >= PROGRESS_INTERVAL:
+            self.progress_told, self.progress_at = shown, now
+            self.log.progress(percentage, message)
+
+
+def cause_of_failure(watch: Watch) -> str:
+    """Why a task did not succeed, in one clause: its error and the steps that failed."""
+    task = watch.task
+    failed = [step.title for step in watch.steps if step.status == "Failed"]
+    parts = [task.error.strip()] if task is not None and task.error.strip() else []
+    if failed:
+        parts.append("failed at " + ", ".join(failed))
+    return "; ".join(parts)
+
+
+# ---- templates/steps/deploy_release.py ----
+
+@reads(release=parse_release_choice, **CONNECTION_GRAMMARS)
+def main(parameters: Parameters) -> None:
+    step: Step = parameters.step
+    limits = Limits(parameters.queue_limit, parameters.run_limit)
+    api = connect(parameters, limits.queue + limits.run if parameters.wait else timedelta())
+    place = find_place(api, parameters.project, parameters.environment, parameters.tenant)
+    release = find_release(api, parameters, place)
+    errand = Errand(api, step.log, intention_of(api, parameters, place, release))
+    decision = errand.decide()
+    tell_decision(step, place, release, decision)
+    if parameters.what_if:
+        step.log.highlight(
+            "What-if: " + decision_in_words(place, release, decision) + ". Nothing was changed."
+        )
+        set_outputs(step, release, decision.deployment, state="WhatIf", skipped="what-if")
+        return
+    if decision.action == "skip":
+        step.log.highlight(f"Skipped: {decision.reason}.")
+        set_outputs(step, release, decision.deployment, state="Skipped", skipped=decision.reason)
+        return
+    child = errand.carry_out(decision)
+    release = release_of(api, release, child)
+    tell_child(step, place, release, child)
+    if not parameters.wait:
+        step.log.highlight(
+            f"{place}: {release['Version']} is {child.deployment.task.state}, and is not waited for."
+        )
+        set_outputs(step, release, child.deployment, changed=child.is_ours)
+        return
+    watch_child(step, parameters, errand, child, release, limits)
+
+
+def find_release(api: Api, parameters: Parameters, place: Place) -> Mapping[str, Any]:
+    step: Step = parameters.step
+    channel = find_channel(api, place.project, parameters.channel) if parameters.channel else None
+    own_number = step.variable("Octopus.Release.Number")
+    release = choose_release(api, place.project, parameters.release, channel, own_number)
+    step.log.info(f"Release: {release['Version']} of {place.project['Name']} ({parameters.release})")
+    return release
+
+
+def intention_of(api: Api, parameters: Parameters, place: Place, release: Mapping[str, Any]) -> Intention:
+    step: Step = parameters.step
+    where = [place.project["Id"], place.environment["Id"], place.tenant_id or ""]
+    return Intention(
+        place=place,
+        release=release,
+        condition=parameters.when,
+        deploys_again=parameters.on_retry == "deploy_again",
+        key=intention_key(own_identity(step) + where),
+        since=own_queue_time(api, step),
+        sentence=sentence_for_people(step),
+        own_task=step.variable("Octopus.Task.Id"),
+        is_awaited=parameters.wait,
+    )
+
+
+def sentence_for_people(step: Step) -> str:
+    """Who asked for the deployment, for those who look at the child."""
+    project = step.variable("Octopus.Project.Name") or "a script outside Octopus"
+    what = step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name")
+    name = step.variable("Octopus.Action.Name")
+    link = step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink")
+    if link.startswith("/"):
+        link = step.variable("Octopus.Web.ServerUri").rstrip("/") + link
+    asker = " ".join(part for part in (project, what) if part)
+    return " ".join(part for part in ("Triggered by", asker, f"(step {name})" if name else "", link) if part)
+
+
+def decision_in_words(place: Place, release: Mapping[str, Any], decision: Decision) -> str:
+    number = release["Version"]
+    return {
+        "create": f"{number} is to be deployed: {place}",
+        "adopt": f"{place}: {decision.reason}",
+        "join": f"{place}: {decision.reason}, and is joined",
+        "skip": f"nothing is to be deployed: {decision.reason}",
+    }[decision.action]
+
+
+def tell_decision(step: Step, place: Place, release: Mapping[str, Any], decision: Decision) -> None:
+    step.log.info(decision_in_words(place, release, decision) + ".")
+    if decision.action == "create" and decision.reason:
+        step.log.info(f"Attempt {decision.attempt}: {decision.reason}.")
+
+
+def release_of(api: Api, release: Mapping[str, Any], child: Child) -> Mapping[str, Any]:
+    """An adopted or joined deployment may carry another release than the one that was chosen now."""
+    if child.deployment.release_id == release["Id"]:
+        return release
+    found: Mapping[str, Any] = api.get(f"releases/{child.deployment.release_id}")
+    return found
+
+
+def tell_child(step: Step, place: Place, release: Mapping[str, Any], child: Child) -> None:
+    deployment = child.deployment
+    step.log.info(f"{place}: {release['Version']}: {deployment.link or deployment.id}")
+    step.log.verbose(f"Deployment {deployment.id}, task {deployment.task.id}")
+
+
+def watch_child(
+    step: Step,
+    parameters: Parameters,
+    errand: Errand,
+    child: Child,
+    release: Mapping[str, Any],
+    limits: Limits,
+) -> None:
+    """Waits until the deployment that counts has ended, and reports it."""
+    api, place = errand.api, errand.place
+    while True:
+        label = f"{release['Version']} of {place}"
+        watch = Watch(label, child.deployment.task.id, child.deployment.link)
+        # Set before the wait: a later step may want to know them even when this one is cut off.
+        set_outputs(step, release, child.deployment, changed=child.is_ours)
+        late = Waiter(api, step.log, [watch], limits, usual=usual_run_time(api, errand)).wait()
+        task = give_up(step, parameters, api, watch, child, release) if late else watch.task
+        assert task is not None
+        after = errand.recheck(child, task)
+        if after.deployment.id == child.deployment.id:
+            break
+        child = after
+        release = release_of(api, release, child)
+        tell_child(step, place, release, child)
+    report(step, watch, after, release)
+
+
+def usual_run_time(api: Api, errand: Errand) -> Optional[timedelta]:
+    """How long the last successful deployment there ran: when the end may be expected."""
+    for item in api.get("tasks", take=1, states="Success", **errand.place.task_query()).get("Items") or ():
+        return Task(item).run_time
+    return None
+
+
+def give_up(
+    step: Step, parameters: Parameters, api: Api, watch: Watch, child: Child, release: Mapping[str, Any]
+) -> Task:
+    """A limit has come. Fails the step, unless the task succeeded while it was being cancelled: then that task."""
+    task = watch.task
+    assert task is not None, "a limit comes only after a look at the task"
+    if task.is_waiting_in_queue:
+        words = f"{watch} has stood in the queue for {spoken(parameters.queue_limit)}"
+    else:
+        words = f"{watch} has run for {spoken(parameters.run_limit)}"
+    cancels = parameters.on_timeout == "cancel" and child.is_ours
+    if cancels:
+        task = cancel_task(api, watch.task_id)
+    set_outputs(step, release, child.deployment._replace(task=task), changed=child.is_ours)
+    if not cancels:
+        reason = "as the step is told" if child.is_ours else "for somebody else started it"
+        step.fail(TIMED_OUT, f"{words}; it goes on, {reason}")
+    if task.is_alive:
+        step.fail(TIMED_OUT, f"{words}; cancelling it has not ended yet, it is {task.state}")
+    if task.state != "Success":
+        step.fail(TIMED_OUT, f"{words}; it was cancelled")
+    return task
+
+
+def report(step: Step, watch: Watch, child: Child, release: Mapping[str, Any]) -> None:
+    deployment = child.deployment
+    state = deployment.task.state
+    set_outputs(step, release, deployment, changed=child.is_ours)
+    if state == "Success":
+        step.log.highlight(f"{watch}: {watch.state_in_words()}")
+        return
+    cause = cause_of_failure(watch)
+    kind = CANCELLED if state == "Canceled" else CHILD_FAILED
+    step.fail(kind, f"{watch}: {state}" + (f": {cause}" if cause else ""))
+
+
+def set_outputs(
+    step: Step,
+    release: Mapping[str, Any],
+    deployment: Any,
+    *,
+    state: str = "",
+    changed: bool = False,
+    skipped: str = "",
+) -> None:
+    step.output("State", state or deployment.task.state)
+    step.output("Version", release["Version"])
+    step.output("ReleaseId", release["Id"])
+    step.output("DeploymentId", deployment.id if deployment else "")
+    step.output("TaskId", deployment.task.id if deployment else "")
+    step.output("Link", deployment.link if deployment else "")
+    step.output("Changed", str(changed))
+    step.output("Skipped", skipped)
+
+
+# ---- The form: one row a parameter ----
+
+STEP = {"name": "Octopus - Deploy Release", "spec": "step_templates/deploy-release.yaml", "id": "c352a529-5018-44c5-9819-6a276f59a1a2", "revision": 1}
+PARAMETERS = (
+    {"key": "project", "variable": "DeployRelease.Project", "label": "Project", "type": "text", "required": True, "choices": None},
+    {"key": "release", "variable": "DeployRelease.Release", "label": "Release", "type": "text", "required": True, "choices": None},
+    {"key": "channel", "variable": "DeployRelease.Channel", "label": "Channel", "type": "text", "required": False, "choices": None},
+    {"key": "environment", "variable": "DeployRelease.Environment", "label": "Environment", "type": "text", "required": True, "choices": None},
+    {"key": "tenant", "variable": "DeployRelease.Tenant", "label": "Tenant", "type": "text", "required": False, "choices": None},
+    {"key": "when", "variable": "DeployRelease.When", "label": "When", "type": "choice", "required": True, "choices": {"always": "Always", "if_not_current": "If the release is not current there", "if_newer": "If the release is newer than what is current there"}},
+    {"key": "wait", "variable": "DeployRelease.Wait", "label": "Wait until it has ended", "type": "boolean", "required": False, "choices": None},
+    {"key": "queue_limit", "variable": "DeployRelease.QueueLimit", "label": "Queue limit", "type": "duration", "required": True, "choices": None},
+    {"key": "run_limit", "variable": "DeployRelease.RunLimit", "label": "Run limit", "type": "duration", "required": True, "choices": None},
+    {"key": "on_timeout", "variable": "DeployRelease.OnTimeout", "label": "On timeout", "type": "choice", "required": True, "choices": {"cancel": "Cancel the deployment and fail", "leave": "Leave it alone and fail"}},
+    {"key": "on_retry", "variable": "DeployRelease.OnRetry", "label": "When this step is started again", "type": "choice", "required": True, "choices": {"deploy_again": "Deploy again if the earlier deployment did not succeed", "keep": "Report the earlier deployment, whatever became of it"}},
+    {"key": "what_if", "variable": "DeployRelease.WhatIf", "label": "Only say what would be done", "type": "boolean", "required": False, "choices": None},
+    {"key": "server", "variable": "DeployRelease.Server", "label": "Server", "type": "text", "required": True, "choices": None},
+    {"key": "api_key", "variable": "DeployRelease.ApiKey", "label": "API key or access token", "type": "secret", "required": True, "choices": None},
+    {"key": "ca_file", "variable": "DeployRelease.CaFile", "label": "CA file", "type": "text", "required": False, "choices": None},
+    {"key": "space", "variable": "DeployRelease.Space", "label": "Space", "type": "text", "required": True, "choices": None},
+)
+
+if __name__ == "__main__":
+    run_step(main, STEP, PARAMETERS, globals())
