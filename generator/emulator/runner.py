@@ -303,11 +303,20 @@ class RunningScript:
             for stream in (process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        with self._lock:  # from here on its process id may belong to somebody else
-            code = process.wait()
-            self._process = None
+        code = self._reap(process)
         return (128 - code if code < 0 else code), errors
+
+    def _reap(self, process: subprocess.Popen[bytes]) -> int:
+        """Its exit code, once it has ended. From then on its process id may be somebody else's, so no kill may come between."""
+        pause = 0.001
+        while True:
+            with self._lock:
+                code = process.poll()
+                if code is not None:
+                    self._process = None
+                    return code
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
 
     def _read_output(self, process: subprocess.Popen[bytes]) -> bool:
         """Emit what the process prints until both streams have ended; whether there were errors (see `_run_process`).

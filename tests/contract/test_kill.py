@@ -29,7 +29,13 @@ from generator.emulator.runner import (
 TREE = """
 import os, signal, subprocess, sys, time
 
-block = "import os, signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print({0!r}, os.getpid(), flush=True); {1}"
+def say(name):
+    os.write(1, ("%s %d\\n" % (name, os.getpid())).encode())  # in one piece: all share one pipe
+
+block = (
+    "import os, signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    "os.write(1, ('{0} %d' % os.getpid()).encode() + bytes([10])); {1}"
+)
 for_ever = "signal.pause()"
 grandchild = block.format("grandchild", for_ever)
 start = "import subprocess; subprocess.run([sys.executable, '-c', {0!r}], start_new_session=True)"
@@ -38,7 +44,7 @@ keep_output = KEEP_OUTPUT
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        print("orphan", os.getpid(), flush=True)
+        say("orphan")
         if not keep_output:
             nothing = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
@@ -46,7 +52,7 @@ if os.fork() == 0:
         signal.pause()
     os._exit(0)
 os.wait()
-print("script", os.getpid(), flush=True)
+say("script")
 try:
     subprocess.run([sys.executable, "-c", child])
 finally:
@@ -136,7 +142,7 @@ import os, signal
 orphan = os.fork()
 if orphan == 0:
     signal.pause()
-print("ids", os.getpid(), orphan, flush=True)
+print("ids %d %d" % (os.getpid(), orphan))
 """
     ids: list[int] = []
     with start_script(ScriptJob(script=script), said.put) as running:
