@@ -118,9 +118,7 @@ class Scene:
 
     def publish(self) -> None:
         self.title(f"The library of the emulated Octopus Server at {self.emulator.url}", "octosteps plan")
-        first = plan.run(root=self.library, environ=self.environ)
-        # A new template is all green: its summary says enough here, the script stands in build/.
-        self.tell(summary(first))
+        self.show(plan.run(root=self.library, environ=self.environ))
         self.title("Publish", "octosteps apply")
         self.show(apply.run(root=self.library, environ=self.environ))
         self.title("Once more: nothing to do", "octosteps plan --exit-code")
@@ -130,11 +128,7 @@ class Scene:
     def import_steps(self) -> None:
         example = find_example()
         self.title("The steps, into four cooperating projects", f"octosteps apply {example.name}")
-        applied = apply.run(root=self.library, files=[example], environ=self.environ)
-        for part in applied.parts:
-            # Each new step's values stand in the example file: the diffs say nothing that is not there.
-            if not str(part).startswith("--- "):
-                self.tell(part)
+        self.show(apply.run(root=self.library, files=[example], environ=self.environ))
         again = plan.run(root=self.library, files=[example], environ=self.environ, exit_code=True)
         expect(again.exit_code == 0, "the second plan of the steps is not empty")
 
@@ -220,10 +214,6 @@ class Scene:
 def expect(held: bool, otherwise: str) -> None:
     if not held:
         raise Refusal(f"the demo did not go as it should: {otherwise}")
-
-
-def summary(outcome: Outcome) -> Part:
-    return outcome.parts[-1] if outcome.parts else ""
 
 
 def make_projects(client: Client, *, api_key: str) -> None:
