@@ -280,8 +280,11 @@ class Waiter:
             if not self.shows_details or self.budget.level() < 1:
                 break
             self.read_details(watch)
+        moment = utc_now(self.api)
         for watch in sorted(waiting, key=lambda one: one.reason_at):
-            if self.budget.level() >= 4 and now - watch.reason_at >= QUEUE_REASON_INTERVAL:
+            if watch.task and watch.task.queued and watch.task.is_scheduled(moment):
+                watch.queue_reason = f"until {watch.task.queued:%Y-%m-%d %H:%M} UTC"
+            elif self.budget.level() >= 4 and now - watch.reason_at >= QUEUE_REASON_INTERVAL:
                 self.read_queue_reason(watch, now)
 
     def read_queue_reason(self, watch: Watch, now: float) -> None:
@@ -292,7 +295,8 @@ class Waiter:
             return
         ahead = [item.get("Description") or item["Id"] for item in page.get("Items") or ()]
         more = page.get("TotalResults", len(ahead)) - len(ahead)
-        watch.queue_reason = ", ".join(ahead) + (f" and {more} more" if ahead and more > 0 else "")
+        watch.queue_reason = "behind " + ", ".join(ahead) if ahead else ""
+        watch.queue_reason += f" and {more} more" if ahead and more > 0 else ""
 
     def tell_interruptions(self, asked: Sequence[Watch]) -> None:
         """What people are asked, by one list for all tasks."""
@@ -315,17 +319,24 @@ class Waiter:
     def tell_changes(self) -> None:
         """Prints what is new: states, steps, the reason for standing in the queue; and moves the progress bar."""
         for watch in self.watches:
-            words = watch.state_in_words()
-            if watch.queue_reason and watch.task and watch.task.is_waiting_in_queue:
-                words += f" behind {watch.queue_reason}"
+            # What leads to the end is told before it, what follows from a beginning after it.
+            if watch.is_alive:
+                self.tell_state(watch)
             for step in watch.steps:
                 if step.status != "Pending" and watch.told_steps.get(step.title) != step.status:
                     watch.told_steps[step.title] = step.status
                     self.log.info(f"{watch.label}: {step}")
-            if words != watch.told:
-                watch.told = words
-                self.log.info(f"{watch.label}: {words}")
+            if not watch.is_alive:
+                self.tell_state(watch)
         self.tell_progress()
+
+    def tell_state(self, watch: Watch) -> None:
+        words = watch.state_in_words()
+        if watch.queue_reason and watch.task and watch.task.is_waiting_in_queue:
+            words += f" {watch.queue_reason}"
+        if words != watch.told:
+            watch.told = words
+            self.log.info(f"{watch.label}: {words}")
 
     def tell_progress(self) -> None:
         ended = len(self.watches) - len(self.alive())
