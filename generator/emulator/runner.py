@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
 import selectors
 import shutil
 import subprocess
@@ -28,6 +27,8 @@ from pathlib import Path
 from types import TracebackType
 
 from generator.emulator import bootstrap, process_tree, time_scale
+from generator.emulator.arguments import split_arguments
+from generator.emulator.lines import Lines
 from generator.emulator.messages import (
     Artifact,
     Category,
@@ -120,6 +121,7 @@ class RunningScript:
     def __init__(self, job: ScriptJob, on_event: Callable[[Event], None]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="octopus-work-")).resolve()
         self._job = job
+        self._began = time.monotonic()
         self._on_event = on_event
         self._secrets: list[str] = []
         self._message: str | None = None
@@ -195,7 +197,7 @@ class RunningScript:
 
     def _execute(self) -> int:
         """Do what Calamari's run-script command does, and give back the exit code that Octopus records."""
-        job, environment = self._job, _environment(self._job)
+        job, environment = self._job, _environment(self._job, self._began)
         variables = _variables(job, environment)
         try:
             self._secrets = sorted(
@@ -325,7 +327,7 @@ class RunningScript:
         """
         assert process.stdout is not None and process.stderr is not None
         reader, errors = OutputReader(), False
-        streams = {process.stdout.fileno(): _Lines(), process.stderr.fileno(): _Lines()}
+        streams = {process.stdout.fileno(): Lines(), process.stderr.fileno(): Lines()}
         stdout = process.stdout.fileno()
         grace_ends: float | None = None
         with selectors.DefaultSelector() as selector:
@@ -380,72 +382,6 @@ class _Refused(Exception):
     """Calamari ends before or instead of the script, with this line."""
 
 
-class _Lines:
-    """Cuts a stream of bytes into lines at LF, CR and CR LF, as .NET's reader does; bad UTF-8 is replaced."""
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._partial = ""
-        self._after_return = False
-
-    def feed(self, data: bytes) -> list[str]:
-        text = self._decoder.decode(data)
-        if self._after_return and text:
-            text = text.removeprefix("\n")
-            self._after_return = False
-        self._after_return = text.endswith("\r") or (self._after_return and not text)
-        *lines, self._partial = re.split(r"\r\n|\r|\n", self._partial + text)
-        return lines
-
-    def finish(self) -> list[str]:
-        text = self._partial + self._decoder.decode(b"", final=True)
-        return [text] if text else []
-
-
-def split_arguments(text: str) -> list[str]:
-    r"""The words of a command line as .NET splits one on Unix.
-
-    Double quotes group, a doubled one inside them is a quote, `\"` is a quote, other backslashes and single quotes are ordinary.
-    Source: .NET, System.Diagnostics.Process.Unix, ParseArgumentsIntoList.
-    """
-    words: list[str] = []
-    word: list[str] = []
-    begun = quoted = False
-    position = 0
-    while position < len(text):
-        character = text[position]
-        if character == "\\":
-            run = len(text[position:]) - len(text[position:].lstrip("\\"))
-            position += run
-            begun = True
-            if position < len(text) and text[position] == '"':
-                word.append("\\" * (run // 2))
-                if run % 2:
-                    word.append('"')
-                    position += 1
-            else:
-                word.append("\\" * run)
-            continue
-        if character == '"':
-            begun = True
-            if quoted and text[position + 1 : position + 2] == '"':
-                word.append('"')
-                position += 1
-            else:
-                quoted = not quoted
-        elif character in " \t" and not quoted:
-            if begun:
-                words.append("".join(word))
-            word, begun = [], False
-        else:
-            begun = True
-            word.append(character)
-        position += 1
-    if begun:
-        words.append("".join(word))
-    return words
-
-
 def module_file_name(name: str) -> str:
     """The name, without `.py`, under which Octopus writes script module `name`: letters, digits and `_` of any script."""
     return "".join(
@@ -476,7 +412,7 @@ def _variables(job: ScriptJob, environment: Mapping[str, str]) -> Variables:
     return Variables(values)
 
 
-def _environment(job: ScriptJob) -> dict[str, str]:
+def _environment(job: ScriptJob, began: float) -> dict[str, str]:
     """The environment of the processes: ours without what concerns our own start, the job's, proxies in both cases, the clock."""
     environment = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
     environment.update(job.environment)
@@ -485,7 +421,8 @@ def _environment(job: ScriptJob) -> dict[str, str]:
         for other in {name.upper(), name.lower()} - present:
             environment[other] = environment[name]
     if job.speed != 1 or job.started_at is not None:
-        environment.update(time_scale.environment(job.speed, job.started_at, environment.get("PYTHONPATH")))
+        path = environment.get("PYTHONPATH")
+        environment.update(time_scale.environment(job.speed, job.started_at, began=began, python_path=path))
     return environment
 
 

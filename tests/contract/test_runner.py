@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripts import run_script
 
+from generator.emulator.arguments import split_arguments
 from generator.emulator.interpreters import Interpreter
 from generator.emulator.runner import (
     Artifact,
@@ -21,8 +21,8 @@ from generator.emulator.runner import (
     RunningScript,
     ScriptResult,
     module_file_name,
-    split_arguments,
 )
+from tests.contract.scripts import run_script
 
 GLOBALS = {
     *("base64", "binascii", "os", "sys", "AES", "unpad", "encode", "decode", "decrypt", "octopusvariables"),

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from scripts import run_script
+
+from tests.contract.scripts import run_script
 
 # Speed of the clocks, and an emulated time no real clock shows.
 SPEED, EPOCH = 600.0, 1_000_000_000.0
