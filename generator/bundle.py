@@ -2,22 +2,34 @@
 
 The parts are copied as written, comments included; the standard library's imports of all of them are gathered. Everything that
 could go wrong because several files become one namespace is a fault here. How the parts are framed is left to `render`.
+
+Scripts that import the same things from the runtime share its parts, so that is worked out once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from generator.errors import Place, Problem
-from generator.module import RUNTIME, Definition, Module, StandardImport, parse_module
+from generator.module import RUNTIME, Definition, Module, RuntimeImport, StandardImport, parse_module
 from generator.source import closest
 
-START = ("step", "run_step")
-"""The runtime's own seed: what the frame calls at the end of every script."""
+Root = tuple[str, str]
+"""A module of the runtime and a name defined in it."""
+START: Root = ("step", "run_step")
+"""What the frame calls at the end of every script."""
+ENTRY = ""
+"""The entry's name among the modules: no file of the runtime has it."""
 LINE_LENGTH = 110
+
+
+FORM_MAKERS = frozenset({"parameters", "step"})
+"""The runtime's modules that make the form; in all others `parameters` is the form of the running step."""
+
+Sighting = tuple[str, str, Place]
+"""A name that a script reads or sets, the path of the file, and where in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +37,47 @@ class Part:
     """The reached definitions of one module, in their order, as text without a newline at the end."""
 
     name: str
+    path: str
     text: str
     definitions: tuple[Definition, ...]
-    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """Who binds a name in the script's namespace, and to what; two with one target do not quarrel."""
+
+    target: str
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """What some roots reach in the runtime: parts in loading order, the imports they need, who owns which name.
+
+    `reads` are the fields of the form that they read, `outputs` the output variables that they set, `texts` all their texts.
+    """
+
+    parts: tuple[Part, ...] = ()
+    imports: tuple[StandardImport, ...] = ()
+    owners: Mapping[str, Owner] = field(default_factory=dict)
+    reads: tuple[Sighting, ...] = ()
+    outputs: tuple[Sighting, ...] = ()
+    texts: frozenset[str] = frozenset()
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """`imports` are whole lines; `parts` stand in an order in which each uses only earlier ones when it is loaded."""
+    """`imports` are whole statements; `entry` stands behind the runtime's parts, which use only earlier ones when loaded."""
 
-    imports: tuple[str, ...]
-    parts: tuple[Part, ...]
-    modules: tuple[str, ...]  # of the runtime, the reached ones
+    imports: tuple[str, ...] = ()
+    runtime: Reached = field(default_factory=Reached)
+    entry: Part = Part(name=ENTRY, path="", text="", definitions=())
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return (*self.runtime.parts, self.entry)
 
 
 class Runtime:
@@ -47,6 +87,7 @@ class Runtime:
         self.folder = folder
         self.shown = shown
         self._modules: dict[str, Module | None] = {}
+        self._reached: dict[frozenset[Root], Reached] = {}
 
     def module(self, name: str) -> Module | None:
         """The module of that name, None when there is no such file."""
@@ -67,167 +108,189 @@ class Runtime:
         """Every module there is."""
         return sorted(file.stem for file in self.folder.glob("*.py") if file.stem != "__init__")
 
+    def reached(self, roots: frozenset[Root]) -> Reached:
+        """What these roots reach."""
+        if roots not in self._reached:
+            self._reached[roots] = _Reach(self).all(roots)
+        return self._reached[roots]
 
-def bundle(entry: Module, runtime: Runtime, *, start: tuple[str, str] = START) -> Bundle:
-    """The parts that `entry`'s `main` and the runtime's start reach. Faults are in `problems`; then nothing else counts."""
-    reach = _Reach(entry, runtime)
-    reach.visit(entry, "main")
-    starter = runtime.module(start[0])
-    if starter is None:
-        reach.fault(entry.path, Place(), f"the runtime has no module '{start[0]}'")
-    else:
-        reach.visit(starter, start[1])
-    modules = reach.in_order()
-    if reach.problems:
-        return Bundle(imports=(), parts=(), modules=(), problems=tuple(sorted(set(reach.problems))))
-    parts = tuple(_part(module, reach.kept[module.name]) for module in modules)
-    imports = [
-        standard
-        for module in modules
-        for standard in module.standard_imports
-        if any(standard.binding in definition.uses for definition in reach.kept[module.name])
-    ]
-    problems = _collisions(modules, reach.kept)
+
+def bundle(entry: Module, runtime: Runtime, *, start: Root = START) -> Bundle:
+    """The parts that `entry`'s `main` and the runtime's start reach. With `problems` nothing else counts."""
+    problems = [*entry.problems, *_double(entry)]
+    for wanted in entry.runtime_imports.values():  # a mistake is told even where the name is not used
+        problems += _import_problems(entry, wanted, runtime)
+    if runtime.module(start[0]) is None:
+        problems.append(Problem(path=entry.path, message=f"the runtime has no module '{start[0]}'"))
+    if problems:
+        return Bundle(problems=tuple(problems))
+    kept = _reachable(entry, {"main"})
+    used = frozenset().union(*(definition.uses for definition in kept))
+    roots = {(item.module, item.name) for name, item in entry.runtime_imports.items() if name in used}
+    reached = runtime.reached(frozenset({start, *roots}))
+    imports = [standard for standard in entry.standard_imports if standard.binding in used]
+    problems = [*reached.problems, *_own(dict(reached.owners), entry, kept, imports)]
+    if problems:
+        return Bundle(problems=tuple(problems))
     return Bundle(
-        imports=tuple(import_lines(imports)),
-        parts=parts,
-        modules=tuple(module.name for module in modules if module is not entry),
-        problems=tuple(problems),
+        imports=tuple(import_lines([*reached.imports, *imports])), runtime=reached, entry=_part(entry, kept)
     )
 
 
-ENTRY = ""
-"""The entry's name among the modules: no file of the runtime has it."""
+def _reachable(module: Module, names: Iterable[str]) -> list[Definition]:
+    """The definitions of one module that these names reach within it, in their order."""
+    table = {name: definition for definition in module.definitions for name in definition.names}
+    kept: dict[int, Definition] = {}
+    todo = [name for name in names if name in table]
+    while todo:
+        definition = table[todo.pop()]
+        if id(definition) not in kept:
+            kept[id(definition)] = definition
+            todo.extend(name for name in definition.uses if name in table)
+    return sorted(kept.values(), key=lambda definition: definition.first_line)
 
 
 class _Reach:
-    """What is used from where: a walk from the seeds along names and imports."""
+    """What is used from where in the runtime: a walk from the roots along names and imports."""
 
-    def __init__(self, entry: Module, runtime: Runtime) -> None:
-        self.entry = entry
+    def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.problems: list[Problem] = []
         self.kept: dict[str, list[Definition]] = {}
-        self.modules: dict[str, Module] = {}
         self.needs: dict[str, set[str]] = {}
-        self._tables: dict[str, Mapping[str, Definition]] = {}
-        self._seen: set[tuple[str, str]] = set()
 
-    def fault(self, path: str, place: Place, message: str, hint: str = "") -> None:
-        self.problems.append(Problem(path=path, place=place, message=message, hint=hint))
-
-    def visit(self, module: Module, name: str) -> None:
-        """Keep the definition of `name` in `module` and all that it reaches; names that are not its own are left alone."""
-        todo: list[tuple[Module, str]] = [(module, name)]
+    def all(self, roots: Iterable[Root]) -> Reached:
+        wanted: dict[str, set[str]] = {}
+        todo = sorted(roots)
         while todo:
-            module, name = todo.pop()
-            if (module.name, name) in self._seen:
+            name, root = todo.pop()
+            module = self.runtime.module(name)
+            if module is None or root in wanted.setdefault(name, set()):
                 continue
-            self._seen.add((module.name, name))
-            self._enter(module)
-            definition = self._tables[module.name].get(name)
-            if definition is None:
-                wanted = module.runtime_imports.get(name)
-                if wanted is not None:
-                    other = self._import(module, wanted)
-                    if other is not None:
-                        self.needs[module.name].add(other.name)
-                        todo.append((other, wanted.name))
-                continue
-            if definition not in self.kept[module.name]:
-                self.kept[module.name].append(definition)
-                todo.extend((module, used) for used in definition.uses)
+            if name not in self.kept:
+                self.problems += [*module.problems, *_double(module)]
+            wanted[name].add(root)
+            self.kept[name] = _reachable(module, wanted[name])
+            self.needs.setdefault(name, set())
+            used = frozenset().union(*(definition.uses for definition in self.kept[name]))
+            for binding, item in module.runtime_imports.items():
+                if binding in used:
+                    self.problems += _import_problems(module, item, self.runtime)
+                    self.needs[name].add(item.module)
+                    todo.append((item.module, item.name))
+        modules = self._in_order()
+        owners: dict[str, Owner] = {}
+        imports: list[StandardImport] = []
+        for module in modules:
+            kept = self.kept[module.name]
+            used = frozenset().union(*(definition.uses for definition in kept))
+            needed = [standard for standard in module.standard_imports if standard.binding in used]
+            self.problems += _own(owners, module, kept, needed)
+            imports += needed
+        everything = [(module, definition) for module in modules for definition in self.kept[module.name]]
+        return Reached(
+            parts=tuple(_part(module, self.kept[module.name]) for module in modules),
+            imports=tuple(imports),
+            owners=owners,
+            reads=tuple(
+                (attribute, module.path, place)
+                for module, definition in everything
+                if module.name not in FORM_MAKERS
+                for name, attribute, place in definition.attributes
+                if name == "parameters"
+            ),
+            outputs=tuple(
+                (name, module.path, place)
+                for module, definition in everything
+                for name, place in definition.outputs
+            ),
+            texts=frozenset().union(*(definition.texts for _, definition in everything)),
+            problems=tuple(sorted(set(self.problems))),
+        )
 
-    def _enter(self, module: Module) -> None:
-        if module.name in self.modules:
-            return
-        self.modules[module.name] = module
-        self.problems.extend(module.problems)
-        self.kept[module.name] = []
-        self.needs[module.name] = set()
-        table: dict[str, Definition] = {}
-        for definition in module.definitions:
-            for name in definition.names:
-                if name in table:
-                    message = f"'{name}' is defined for the second time"
-                    hint = f"the first is in line {table[name].place.line}"
-                    self.fault(module.path, definition.place, message, hint)
-                elif name in module.runtime_imports:
-                    self.fault(module.path, definition.place, f"'{name}' is also imported from the runtime")
-                table.setdefault(name, definition)
-        self._tables[module.name] = table
-        for wanted in module.runtime_imports.values():
-            if module is self.entry:  # a mistake in an import is told even where the name is not used
-                self._import(module, wanted)
-
-    def _import(self, module: Module, wanted: Any) -> Module | None:
-        other = self.runtime.module(wanted.module)
-        if other is None:
-            hint = closest(wanted.module, self.runtime.names())
-            self.fault(module.path, wanted.place, f"the runtime has no module '{wanted.module}'", hint)
-            return None
-        names = [name for definition in other.definitions for name in definition.names]
-        if wanted.name not in names and not other.problems:
-            hint = closest(wanted.name, names)
-            if wanted.name in other.runtime_imports:
-                hint = (
-                    f"import it from {RUNTIME}.{other.runtime_imports[wanted.name].module}, which defines it"
-                )
-            self.fault(module.path, wanted.place, f"{RUNTIME}.{other.name} has no '{wanted.name}'", hint)
-            return None
-        return other
-
-    def in_order(self) -> list[Module]:
-        """The reached modules, each after those it imports; the entry is last, since nothing imports it."""
-        done: list[Module] = []
+    def _in_order(self) -> list[Module]:
+        """The reached modules, each after those it imports."""
+        done: dict[str, Module] = {}
         under_way: list[str] = []
 
         def place(name: str) -> None:
-            if self.modules[name] in done:
+            module = self.runtime.module(name)
+            if name in done or module is None:
                 return
             if name in under_way:
                 circle = " -> ".join([*under_way[under_way.index(name) :], name])
-                self.fault(
-                    self.modules[name].path, Place(), f"modules import each other in a circle: {circle}"
-                )
+                message = f"modules import each other in a circle: {circle}"
+                self.problems.append(Problem(path=module.path, message=message))
                 return
             under_way.append(name)
-            for other in sorted(self.needs[name]):
+            for other in sorted(self.needs.get(name, ())):
                 place(other)
             under_way.pop()
-            done.append(self.modules[name])
+            done[name] = module
 
-        for name in sorted(name for name in self.modules if name != self.entry.name):
+        for name in sorted(self.kept):
             place(name)
-        place(self.entry.name)
-        for name, definitions in self.kept.items():
-            self.kept[name] = sorted(definitions, key=lambda definition: definition.first_line)
-        return done
+        return list(done.values())
 
 
-def _collisions(modules: Sequence[Module], kept: Mapping[str, Sequence[Definition]]) -> list[Problem]:
-    """Names that would mean two things in the one namespace of the script."""
+def _double(module: Module) -> list[Problem]:
+    """Names that one module defines twice, or defines and imports."""
     problems: list[Problem] = []
-    owners: dict[str, tuple[Module, str, str]] = {}
-    for module in modules:
-        uses = frozenset().union(*(definition.uses for definition in kept[module.name]))
-        bound: list[tuple[str, str, str, Place]] = [
-            (name, f"{module.path}:{name}", f"defined in {module.path}", definition.place)
-            for definition in kept[module.name]
-            for name in definition.names
-        ]
-        bound += [
-            (standard.binding, standard.target, f"an import of {module.path}", standard.place)
-            for standard in module.standard_imports
-            if standard.binding in uses
-        ]
-        for name, target, what, place in bound:
-            owner = owners.setdefault(name, (module, target, what))
-            if owner[1] != target:
-                message = f"'{name}' is also {owner[2]}, and a script has one namespace"
-                problems.append(
-                    Problem(path=module.path, place=place, message=message, hint="rename one of them")
+    lines: dict[str, int] = {}
+    for definition in module.definitions:
+        for name in definition.names:
+            if name in lines:
+                message, hint = (
+                    f"'{name}' is defined for the second time",
+                    f"the first is in line {lines[name]}",
                 )
+            elif name in module.runtime_imports:
+                message, hint = f"'{name}' is also imported from the runtime", ""
+            else:
+                lines[name] = definition.place.line
+                continue
+            problems.append(Problem(path=module.path, place=definition.place, message=message, hint=hint))
+    return problems
+
+
+def _import_problems(module: Module, wanted: RuntimeImport, runtime: Runtime) -> list[Problem]:
+    other = runtime.module(wanted.module)
+    if other is None:
+        message, hint = (
+            f"the runtime has no module '{wanted.module}'",
+            closest(wanted.module, runtime.names()),
+        )
+        return [Problem(path=module.path, place=wanted.place, message=message, hint=hint)]
+    if other.problems or any(wanted.name in definition.names for definition in other.definitions):
+        return []
+    hint = closest(wanted.name, [name for definition in other.definitions for name in definition.names])
+    if wanted.name in other.runtime_imports:
+        hint = f"import it from {RUNTIME}.{other.runtime_imports[wanted.name].module}, which defines it"
+    message = f"{RUNTIME}.{other.name} has no '{wanted.name}'"
+    return [Problem(path=module.path, place=wanted.place, message=message, hint=hint)]
+
+
+def _own(
+    owners: dict[str, Owner], module: Module, kept: Sequence[Definition], imports: Sequence[StandardImport]
+) -> list[Problem]:
+    """Enter a module's names among the owners; a name that would then mean two things is a fault."""
+    problems: list[Problem] = []
+    bound: list[tuple[str, Owner, Place]] = [
+        (name, Owner(target=f"{module.path}:{name}", what=f"defined in {module.path}"), definition.place)
+        for definition in kept
+        for name in definition.names
+    ]
+    bound += [
+        (item.binding, Owner(target=item.target, what=f"an import of {module.path}"), item.place)
+        for item in imports
+    ]
+    for name, new, place in bound:
+        owner = owners.setdefault(name, new)
+        if owner.target != new.target:
+            message = f"'{name}' is also {owner.what}, and a script has one namespace"
+            problems.append(
+                Problem(path=module.path, place=place, message=message, hint="rename one of them")
+            )
     return problems
 
 
@@ -244,11 +307,14 @@ def _part(module: Module, definitions: Sequence[Definition]) -> Part:
         pieces.append(definition.text + "\n")
         before = definition
     return Part(
-        name=module.name, text="".join(pieces).rstrip("\n"), definitions=tuple(definitions), path=module.path
+        name=module.name,
+        path=module.path,
+        text="".join(pieces).rstrip("\n"),
+        definitions=tuple(definitions),
     )
 
 
-def import_lines(imports: Sequence[StandardImport]) -> list[str]:
+def import_lines(imports: Iterable[StandardImport]) -> list[str]:
     """The import statements, sorted, each name once: `import` lines, then `from` lines folded at the line's length."""
     plain: set[str] = set()
     names: dict[str, set[str]] = {}

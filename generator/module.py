@@ -45,8 +45,8 @@ _EXPRESSION = re.compile(r"#\{")
 class Definition:
     """A constant, function or class of a top level.
 
-    `text` is its lines as written, with the comment block directly above; `uses` every name read in it, `attributes` every
-    `name.attribute` read, with its place, `texts` every text constant.
+    `text` is its lines as written, with the comment block directly above; `uses` every name in it, `attributes` what is read
+    from the form, with its place, `texts` every text constant, `outputs` the output variables that it sets.
     """
 
     names: tuple[str, ...]
@@ -127,6 +127,7 @@ class _Reader:
         self.standard_imports: list[StandardImport] = []
         self.runtime_imports: dict[str, RuntimeImport] = {}
         self.argument: str | None = None
+        self.handles = {"parameters"}
 
     def fault(self, where: ast.AST | Place, message: str, hint: str = "") -> None:
         place = where if isinstance(where, Place) else self.place(where)
@@ -176,6 +177,9 @@ class _Reader:
     # --- the top level
 
     def read(self, tree: ast.Module) -> None:
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name == "main":
+                self._main(node)
         last = 0
         for index, node in enumerate(tree.body):
             if index == 0 and _is_text(node):
@@ -259,8 +263,6 @@ class _Reader:
                 end = following
         is_block = not isinstance(node, ast.Assign | ast.AnnAssign)
         uses, attributes, texts, outputs = self._scan(node)
-        if names == ("main",) and isinstance(node, ast.FunctionDef):
-            self._main(node)
         self.definitions.append(
             Definition(
                 names=names,
@@ -281,6 +283,7 @@ class _Reader:
         plain = [*arguments.posonlyargs, *arguments.args]
         if len(plain) == 1 and not arguments.kwonlyargs:
             self.argument = plain[0].arg
+            self.handles.add(plain[0].arg)
 
     def _class_body(self, node: ast.ClassDef) -> None:
         for inner in node.body:
@@ -314,7 +317,7 @@ class _Reader:
                     texts.add(item.value)
                 continue
             if kind is ast.Attribute:
-                if item.value.__class__ is ast.Name:
+                if item.value.__class__ is ast.Name and item.value.id in self.handles:
                     attributes.append((item.value.id, item.attr, self.place(item)))
                 if item.attr in NEWER_METHODS:
                     self._newer(item, f"the method {item.attr}()", NEWER_METHODS[item.attr])

@@ -10,14 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from generator.bundle import ENTRY, Bundle
+from generator.bundle import Bundle
 from generator.errors import Place, Problem
 from generator.module import Module
 from generator.source import Source, closest
 from generator.spec import OUTPUT_NAME, RESERVED, key_faults
-
-FORM_MAKERS = frozenset({"parameters", "step"})
-"""The runtime's modules that make the form; in all others `parameters` is the form of the running step."""
 
 
 def check_entry(source: Source, entry: Module, bundle: Bundle) -> list[Problem]:
@@ -47,30 +44,22 @@ def _parameters(source: Source, entry: Module, bundle: Bundle) -> Iterator[Probl
     if not isinstance(declared, dict):
         return
     handles = {entry.argument, "parameters"}
-    read: set[str] = set()
-    anything = False  # read by names that only the run knows
-    for part in bundle.parts:
-        for definition in part.definitions:
-            anything = anything or (
-                part.name == ENTRY
-                and "getattr" in definition.uses
-                and not handles.isdisjoint(definition.uses)
-            )
-            for name, attribute, place in definition.attributes:
-                if name not in handles or attribute.startswith("_") or attribute in RESERVED:
-                    continue
-                read.add(attribute)
-                if attribute not in declared and (part.name == ENTRY or part.name not in FORM_MAKERS):
-                    yield Problem(
-                        path=part.path,
-                        place=place,
-                        message=f"the script reads parameters.{attribute}, which {source.name} does not declare",
-                        hint=closest(attribute, declared),
-                    )
-    if anything:
-        return
+    read = [
+        (attribute, entry.path, place)
+        for definition in bundle.entry.definitions
+        for name, attribute, place in definition.attributes
+        if name in handles
+    ]
+    for attribute, path, place in [*read, *bundle.runtime.reads]:
+        if attribute not in declared and attribute not in RESERVED and not attribute.startswith("_"):
+            message = f"the script reads parameters.{attribute}, which {source.name} does not declare"
+            yield Problem(path=path, place=place, message=message, hint=closest(attribute, declared))
+    for definition in bundle.entry.definitions:
+        if "getattr" in definition.uses and not handles.isdisjoint(definition.uses):
+            return  # reads by names that only the run knows
+    seen = {attribute for attribute, _, _ in [*read, *bundle.runtime.reads]}
     for key in declared:
-        if key not in read and not any(key_faults(key)):
+        if key not in seen and not any(key_faults(key)):
             yield source.problem(
                 ("parameters", key), f"the script never reads the parameter '{key}'", at_key=True
             )
@@ -81,20 +70,20 @@ def _outputs(source: Source, bundle: Bundle) -> Iterator[Problem]:
     documented = source.data.get("outputs", {})
     if not isinstance(documented, dict):
         return
-    named: set[str] = set()
-    for part in bundle.parts:
-        for definition in part.definitions:
-            named |= definition.texts
-            for name, place in definition.outputs:
-                if name not in documented:
-                    yield Problem(
-                        path=part.path,
-                        place=place,
-                        message=f"the script sets the output '{name}', which {source.name} does not document",
-                        hint=closest(name, documented),
-                    )
+    set_here = [
+        (name, bundle.entry.path, place)
+        for definition in bundle.entry.definitions
+        for name, place in definition.outputs
+    ]
+    for name, path, place in [*set_here, *bundle.runtime.outputs]:
+        if name not in documented:
+            message = f"the script sets the output '{name}', which {source.name} does not document"
+            yield Problem(path=path, place=place, message=message, hint=closest(name, documented))
     for name in documented:
-        if name not in named and OUTPUT_NAME.fullmatch(name):
+        named = name in bundle.runtime.texts or any(
+            name in definition.texts for definition in bundle.entry.definitions
+        )
+        if not named and OUTPUT_NAME.fullmatch(name):
             yield source.problem(("outputs", name), f"the script never sets the output '{name}'", at_key=True)
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from generator.errors import Place, Problem, Problems
+from generator.shape import Check, UnknownKeyword, compile_schema
 
 if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError
 
 Path = tuple[str | int, ...]
@@ -313,7 +313,7 @@ _KINDS = {
     "object": "a mapping",
     "null": "nothing",
 }
-_VALIDATORS: dict[int, tuple[Mapping[str, object], Draft202012Validator]] = {}
+_CHECKS: dict[int, tuple[Mapping[str, object], Check]] = {}
 
 
 def check_schema(source: Source, schema: Mapping[str, object]) -> list[Problem]:
@@ -322,24 +322,29 @@ def check_schema(source: Source, schema: Mapping[str, object]) -> list[Problem]:
     A `patternErrorMessage` beside a `pattern` (editors show it, too) is told instead of the pattern.
     """
     problems: set[Problem] = set()
-    validator = _validator(schema)
-    if not validator.is_valid(source.data):
-        for error in validator.iter_errors(source.data):
+    if not _fits(source.data, schema):
+        from jsonschema import Draft202012Validator  # takes a tenth of a second: only faults need it
+
+        for error in Draft202012Validator(schema).iter_errors(source.data):
             problems.update(_schema_problems(source, error))
     told = {problem.place for problem in problems}
     problems.update(problem for problem in _misread(source) if problem.place not in told)
     return sorted(problems)
 
 
-def _validator(schema: Mapping[str, object]) -> Draft202012Validator:
-    known = _VALIDATORS.get(id(schema))
-    if known is None:
-        from jsonschema import (
-            Draft202012Validator,
-        )  # takes a tenth of a second, and not every command needs it
+def _fits(data: object, schema: Mapping[str, object]) -> bool:
+    """Whether there is nothing to complain about; False also when only jsonschema can tell."""
+    if id(schema) not in _CHECKS:
+        try:
+            check = compile_schema(schema)
+        except UnknownKeyword:
+            check = _never
+        _CHECKS[id(schema)] = (schema, check)  # holds the schema, so that its id stays its own
+    return _CHECKS[id(schema)][1](data)
 
-        known = _VALIDATORS[id(schema)] = (schema, Draft202012Validator(schema))
-    return known[1]
+
+def _never(data: object) -> bool:
+    return False
 
 
 def _misread(source: Source) -> Iterator[Problem]:
