@@ -1,8 +1,13 @@
 """What was built last time from which bytes, so that unchanged specs are not rendered again.
 
 Lives in `<root>/.octosteps/`, which keeps itself out of git. It is a hint only: a missing, foreign or broken cache means that
-everything is rendered, and a file in `build/` counts as current by its content alone.
+everything is rendered, and a file counts as unchanged by its content. A file whose size, times and inode are those of last time
+is not read for that, as git does it; times too fresh to tell two writes apart are not trusted.
+
+Imports next to nothing: when nothing has changed, looking is all that a build does.
 """
+
+# ruff: noqa: PTH - pathlib is slower than the whole look at an unchanged library
 
 from __future__ import annotations
 
@@ -10,107 +15,180 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-from generator.errors import Place
-from generator.rules import Claim
 
 FOLDER = ".octosteps"
 FILE = "build.json"
+SETTINGS = "octosteps.yaml"
+FORMAT = 1
+
+FRESH = 20_000_000  # ns: the kernel's clock for files ticks every few milliseconds
+FRESH_WHERE_COARSE = 2_000_000_000  # ns: file systems that keep whole seconds
+
+Stamp = tuple[int, int, int, int]
+NO_STAMP: Stamp = (-1, -1, -1, -1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One spec's last build: digests of its inputs and of each file it became, its script's path, its claims."""
+    """One spec's last build: its script's path below the root, the names of its files in `build/`, its claims as plain lists."""
 
-    inputs: str
     script: str
-    files: Mapping[str, str]
-    claims: tuple[Claim, ...]
+    files: tuple[str, ...]
+    claims: Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """Entries by the spec's path below the root; empty when made by another octosteps."""
+    """All that is remembered. `folders` are those of specs, scripts and `build/`; `known` has a stamp and digest by path."""
 
     tool: str
+    folders: tuple[str, str, str] = ("", "", "")
     entries: Mapping[str, Entry] = field(default_factory=dict)
+    foreign: frozenset[str] = frozenset()
+    known: Mapping[str, tuple[Stamp, str]] = field(default_factory=dict)
 
 
-def text_digest(content: bytes) -> str:
+class Ledger:
+    """The digests of files below a root, read again only where a stamp says so."""
+
+    def __init__(self, root: str, known: Mapping[str, tuple[Stamp, str]]) -> None:
+        self.root = root
+        self.before = known
+        self.now: dict[str, tuple[Stamp, str]] = {}
+
+    def digest(self, relative: str) -> str:
+        """The digest of the file's content; empty when it cannot be read."""
+        if relative in self.now:
+            return self.now[relative][1]
+        path = f"{self.root}/{relative}"
+        try:
+            stamp = _stamp(os.stat(path))
+            before = self.before.get(relative)
+            if before is not None and before[0] == stamp != NO_STAMP:
+                self.now[relative] = before
+                return before[1]
+            with open(path, "rb") as file:
+                digest = content_digest(file.read())
+        except (OSError, ValueError):
+            return ""
+        self.now[relative] = (stamp, digest)
+        return digest
+
+
+def content_digest(content: bytes) -> str:
     """The digest by which files are compared."""
     return hashlib.sha256(content).hexdigest()
 
 
-def tool_digest(folders: Mapping[str, Path]) -> str:
+def _stamp(found: os.stat_result) -> Stamp:
+    newest = max(found.st_mtime_ns, found.st_ctime_ns)
+    fresh = FRESH if newest % 1_000_000_000 else FRESH_WHERE_COARSE
+    if time.time_ns() - newest < fresh:
+        return NO_STAMP
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def tool_digest(folders: Iterable[str]) -> str:
     """A digest of the code that builds: every file directly in the folders, the runtime's included, and this Python."""
-    digest = hashlib.sha256(repr(sys.version_info).encode())
-    for name, folder in folders.items():
-        for file in sorted(folder.iterdir()):
-            if file.suffix in (".py", ".json", ".j2") and file.is_file():
-                digest.update(f"{name}/{file.name}\0".encode())
-                digest.update(hashlib.sha256(file.read_bytes()).digest())
+    digest = hashlib.sha256(f"{FORMAT} {sys.version_info!r}".encode())
+    for folder in folders:
+        for name in sorted(os.listdir(folder)):
+            if name.endswith((".py", ".json", ".j2")):
+                with open(f"{folder}/{name}", "rb") as file:
+                    digest.update(f"{name}\0{content_digest(file.read())}\0".encode())
     return digest.hexdigest()
 
 
-def read_cache(root: Path, *, tool: str) -> Cache:
+def read_cache(root: str, *, tool: str) -> Cache:
     """The cache of the library at `root`; empty when it is not there, not ours, not whole, or made by other code."""
     try:
-        document = json.loads((root / FOLDER / FILE).read_bytes())
+        with open(f"{root}/{FOLDER}/{FILE}", "rb") as file:
+            document = json.loads(file.read())
         if document["tool"] != tool:
             return Cache(tool=tool)
+        specs, scripts, build = document["folders"]
         return Cache(
-            tool=tool, entries={str(name): _entry(entry) for name, entry in document["specs"].items()}
+            tool=tool,
+            folders=(str(specs), str(scripts), str(build)),
+            entries={
+                name: Entry(script=script, files=tuple(files), claims=claims)
+                for name, (script, files, claims) in document["specs"].items()
+            },
+            foreign=frozenset(document["foreign"]),
+            known={
+                name: ((size, mtime, ctime, inode), str(digest))
+                for name, (size, mtime, ctime, inode, digest) in document["known"].items()
+            },
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Cache(tool=tool)
 
 
-def _entry(document: Mapping[str, Any]) -> Entry:
-    return Entry(
-        inputs=str(document["inputs"]),
-        script=str(document["script"]),
-        files={str(name): str(digest) for name, digest in document["files"].items()},
-        claims=tuple(
-            Claim(
-                path=str(path),
-                place=Place(line=int(line), column=int(column)),
-                key=str(key),
-                value=str(value),
-            )
-            for path, line, column, key, value in document["claims"]
-        ),
-    )
-
-
-def write_cache(root: Path, cache: Cache) -> None:
+def write_cache(root: str, cache: Cache) -> None:
     """Keep the cache for the next build. A folder that cannot be written costs time, not the build."""
     document = {
         "tool": cache.tool,
-        "specs": {
-            name: {
-                "inputs": entry.inputs,
-                "script": entry.script,
-                "files": dict(entry.files),
-                "claims": [
-                    [claim.path, claim.place.line, claim.place.column, claim.key, claim.value]
-                    for claim in entry.claims
-                ],
-            }
-            for name, entry in cache.entries.items()
-        },
+        "folders": cache.folders,
+        "specs": {name: [entry.script, entry.files, entry.claims] for name, entry in cache.entries.items()},
+        "foreign": sorted(cache.foreign),
+        "known": {name: [*stamp, digest] for name, (stamp, digest) in cache.known.items()},
     }
-    folder = root / FOLDER
+    folder = f"{root}/{FOLDER}"
+    partial = f"{folder}/{FILE}.{os.getpid()}"
     try:
-        folder.mkdir(exist_ok=True)
-        ignore = folder / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n", encoding="ascii")
-        partial = folder / f"{FILE}.{os.getpid()}"
-        partial.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
-        partial.replace(folder / FILE)
+        os.makedirs(folder, exist_ok=True)
+        if not os.path.exists(f"{folder}/.gitignore"):
+            with open(f"{folder}/.gitignore", "w", encoding="ascii") as ignore:
+                ignore.write("*\n")
+        with open(partial, "w", encoding="utf-8") as file:
+            json.dump(document, file, separators=(",", ":"))
+        os.replace(partial, f"{folder}/{FILE}")
     except OSError:
         return
+
+
+def spec_names(folder: str) -> list[str]:
+    """The names of the spec files in a folder, sorted; none when there is no such folder."""
+    try:
+        return sorted(
+            name for name in os.listdir(folder) if name.endswith((".yaml", ".yml")) and name[0] != "."
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def built_names(folder: str) -> set[str]:
+    """The names of the files in `build/` that may be ours."""
+    try:
+        return {name for name in os.listdir(folder) if name.endswith((".json", ".py")) and name[0] != "."}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def count_unchanged(root: str, cache: Cache) -> int | None:
+    """How many specs the library has when nothing at all has changed since the cache was written, else None.
+
+    Refreshes the cache's stamps on disk when files were touched without being changed.
+    """
+    if not cache.entries:
+        return None
+    specs, _, build = cache.folders
+    ledger = Ledger(root, cache.known)
+    if ledger.digest(SETTINGS) != cache.known.get(SETTINGS, (NO_STAMP, ""))[1]:
+        return None
+    if [f"{specs}/{name}" for name in spec_names(f"{root}/{specs}")] != sorted(cache.entries):
+        return None
+    wanted = {name for entry in cache.entries.values() for name in entry.files}
+    if built_names(f"{root}/{build}") != wanted | cache.foreign:
+        return None
+    for name, entry in cache.entries.items():
+        for path in (name, entry.script, *(f"{build}/{file}" for file in entry.files)):
+            if path not in cache.known or ledger.digest(path) != cache.known[path][1]:
+                return None
+    if ledger.now != dict(cache.known):
+        write_cache(root, Cache(**{**cache.__dict__, "known": ledger.now}))
+    return len(cache.entries)

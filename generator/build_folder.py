@@ -1,105 +1,165 @@
 """`build/`: what it should hold, what it holds, and bringing one to the other without ever leaving half a file."""
 
+# ruff: noqa: PTH - pathlib costs as much as the writing
+
 from __future__ import annotations
 
+import gc
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from generator.build_cache import Cache, Entry, read_cache, text_digest, tool_digest, write_cache
-from generator.errors import Refusal
-from generator.workspace import (
-    PACKAGE,
-    Rendered,
-    Renderer,
-    SpecFile,
-    Workspace,
-    builtin_root,
-    fingerprint,
-    settle,
+from generator.build_cache import (
+    SETTINGS,
+    Cache,
+    Entry,
+    Ledger,
+    built_names,
+    content_digest,
+    write_cache,
 )
+from generator.errors import Place, Problem, Problems, Refusal
+from generator.rules import Claim, check_claims
+from generator.side_by_side import side_by_side
+from generator.workspace import Renderer, SpecFile, Workspace, check_slugs
 
 OUR_HEADER = "# A step of Octopus Deploy, made by octosteps."
-"""The third line of every script we make: what carries it may be removed when its spec is gone."""
+"""Begins the third line of every script we make: what carries it may be removed when its spec is gone."""
+
+Track = Callable[[Sequence[SpecFile]], Iterable[SpecFile]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """One spec, rendered: its files in `build/` by name, or problems. Travels between processes, so it is plain data."""
+
+    script: str
+    claims: tuple[Claim, ...]
+    files: Mapping[str, bytes]
+    problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a build comes to: files to write, stale files to remove, specs rendered and in all, and the cache for next time."""
+    """What a build comes to: files to write, stale ones to remove, specs rendered and in all, and the cache for next time."""
 
-    write: Mapping[str, str]
+    write: Mapping[str, bytes]
     remove: tuple[str, ...]
     rendered: int
     specs: int
+    claims: tuple[Claim, ...]
     cache: Cache = field(repr=False)
 
 
-def plan_build(
-    workspace: Workspace,
-    *,
-    track: Callable[[Sequence[SpecFile]], Iterable[SpecFile]] | None = None,
-) -> Work:
+def plan_build(workspace: Workspace, cache: Cache, *, track: Track | None = None) -> Work:
     """What would bring `build/` up to date. Specs whose inputs and files are as the cache knows them are not rendered.
 
     Errors: Problems with the faults of all files; nothing was written then.
     """
-    tool = tool_digest(
-        {"generator": PACKAGE, "runtime": workspace.runtime, "templates": builtin_root() / "templates"}
-    )
-    cache = read_cache(workspace.root, tool=tool)
-    present = _digests(workspace.build)
+    settings = workspace.settings
+    folders = (settings.step_templates, settings.scripts, settings.build)
+    known = cache if cache.folders == folders else Cache(tool=cache.tool)
+    ledger = Ledger(workspace.root.as_posix(), known.known)
+    ledger.digest(SETTINGS)
     entries: dict[str, Entry] = {}
+    claims: list[Claim] = []
     changed: list[SpecFile] = []
     for file in workspace.specs:
-        known = cache.entries.get(file.relative)
-        current = (
-            known is not None
-            and known.inputs == fingerprint(workspace, file, known.script)
-            and all(present.get(name) == digest for name, digest in known.files.items())
-        )
-        if current and known is not None:
-            # The last build may have been asked for from another folder: problems name the file as seen from this one.
-            seen = tuple(replace(claim, path=file.shown) for claim in known.claims)
-            entries[file.relative] = replace(known, claims=seen)
+        entry = known.entries.get(file.relative)
+        if entry is not None and _is_current(file, entry, known, ledger, settings.build):
+            entries[file.relative] = entry
+            claims += [_claim(claim, file) for claim in entry.claims]
         else:
             changed.append(file)
-    rendered = _render(workspace, changed, track) if changed else []
-    known_claims = [claim for entry in entries.values() for claim in entry.claims]
-    write: dict[str, str] = {}
-    settle(rendered, known_claims)
-    for item in rendered:
-        if item.built is None:
-            continue
-        files = item.built.files
-        digests = {name: text_digest(text.encode()) for name, text in files.items()}
-        write.update({name: text for name, text in files.items() if present.get(name) != digests[name]})
-        entries[item.file.relative] = Entry(
-            inputs=fingerprint(workspace, item.file, item.script),
-            script=item.script,
-            files=digests,
-            claims=item.claims,
+    problems = check_slugs(workspace.specs)
+    write: dict[str, bytes] = {}
+    for file, product in _products(workspace, changed, track):
+        problems += product.problems
+        claims += product.claims
+        for name, content in product.files.items():
+            if ledger.digest(f"{settings.build}/{name}") != content_digest(content):
+                write[name] = content
+        ledger.digest(file.relative)
+        ledger.digest(product.script)
+        entries[file.relative] = Entry(
+            script=product.script,
+            files=tuple(product.files),
+            claims=[
+                [claim.place.line, claim.place.column, claim.key, claim.value] for claim in product.claims
+            ],
         )
+    problems += check_claims(claims)
+    if problems:
+        raise Problems(problems)
     wanted = {name for entry in entries.values() for name in entry.files}
+    left = built_names(workspace.build.as_posix()) - wanted
+    remove = tuple(name for name in sorted(left) if _is_ours(workspace.build / name))
     return Work(
         write=write,
-        remove=_stale(workspace.build, present.keys() - wanted),
-        rendered=len(rendered),
+        remove=remove,
+        rendered=len(changed),
         specs=len(workspace.specs),
-        cache=Cache(tool=tool, entries=entries),
+        claims=tuple(claims),
+        cache=Cache(
+            tool=cache.tool,
+            folders=folders,
+            entries=entries,
+            foreign=frozenset(left.difference(remove)),
+            known=ledger.now,
+        ),
     )
 
 
-def _render(
-    workspace: Workspace,
-    files: Sequence[SpecFile],
-    track: Callable[[Sequence[SpecFile]], Iterable[SpecFile]] | None,
-) -> list[Rendered]:
+def _is_current(file: SpecFile, entry: Entry, cache: Cache, ledger: Ledger, build: str) -> bool:
+    paths = (file.relative, entry.script, *(f"{build}/{name}" for name in entry.files))
+    return all(path in cache.known and ledger.digest(path) == cache.known[path][1] for path in paths)
+
+
+def _claim(remembered: Sequence[object], file: SpecFile) -> Claim:
+    line, column, key, value = remembered
+    place = Place(line=int(str(line)), column=int(str(column)))
+    return Claim(path=file.shown, place=place, key=str(key), value=str(value))
+
+
+def _products(
+    workspace: Workspace, files: Sequence[SpecFile], track: Track | None
+) -> Iterator[tuple[SpecFile, Product]]:
+    if not files:
+        return
     renderer = Renderer(workspace)
-    return [renderer.render(file) for file in (track(files) if track else files)]
+
+    def make(file: SpecFile) -> Product:
+        rendered = renderer.render(file)
+        texts = rendered.built.files if rendered.built else {}
+        return Product(
+            script=f"{workspace.settings.scripts}/{rendered.script}",
+            claims=rendered.claims,
+            files={name: text.encode() for name, text in texts.items()},
+            problems=rendered.problems,
+        )
+
+    with _collection_paused():
+        first = make(files[0])  # reads the runtime and the frame, which the other processes then have
+        others = side_by_side(make, files[1:])
+        for index, file in enumerate(track(files) if track else files):
+            yield file, first if index == 0 else next(others)
+        for _ in others:  # its end, so that the processes are gone
+            pass
+
+
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """Syntax trees are many small objects without cycles: looking for cycles among them would take a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def carry_out(workspace: Workspace, work: Work) -> None:
@@ -107,48 +167,41 @@ def carry_out(workspace: Workspace, work: Work) -> None:
     try:
         if work.write:
             workspace.build.mkdir(parents=True, exist_ok=True)
-        for name, text in work.write.items():
-            write_whole(workspace.build / name, text)
+        for name, content in work.write.items():
+            write_whole(workspace.build / name, content)
         for name in work.remove:
             (workspace.build / name).unlink(missing_ok=True)
     except OSError as error:
         raise Refusal(f"{workspace.build.as_posix()} cannot be written: {error.strerror or error}") from error
-    write_cache(workspace.root, work.cache)
+    known = dict(work.cache.known)
+    ledger = Ledger(workspace.root.as_posix(), {})
+    for name in work.write:
+        path = f"{workspace.settings.build}/{name}"
+        ledger.digest(path)
+    known.update(ledger.now)
+    paths = {SETTINGS, *work.cache.entries}
+    for entry in work.cache.entries.values():
+        paths.update((entry.script, *(f"{workspace.settings.build}/{name}" for name in entry.files)))
+    kept = {path: known[path] for path in paths if path in known}
+    write_cache(workspace.root.as_posix(), Cache(**{**work.cache.__dict__, "known": kept}))
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Put `text` in the place of the file, which is never seen half written."""
-    handle, partial = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+def write_whole(file: Path, content: bytes) -> None:
+    """Put `content` in the place of the file, which is never seen half written."""
+    partial = f"{file.parent}/.{file.name}.{os.getpid()}"
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        Path(partial).chmod(0o666 & ~_umask())
-        Path(partial).replace(file)
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(handle, view) :]
+        finally:
+            os.close(handle)
+        os.replace(partial, file)
     except BaseException:
         with suppress(OSError):
-            Path(partial).unlink()
+            os.unlink(partial)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    if not folder.is_dir():
-        return {}
-    return {
-        file.name: text_digest(file.read_bytes())
-        for file in folder.iterdir()
-        if file.suffix in (".json", ".py") and file.is_file()
-    }
-
-
-def _stale(folder: Path, names: Iterable[str]) -> tuple[str, ...]:
-    """Of the files that no spec makes any more, those that we made: the script's header says so, in the JSON, too."""
-    return tuple(name for name in sorted(names) if _is_ours(folder / name))
 
 
 def _is_ours(file: Path) -> bool:
@@ -156,6 +209,6 @@ def _is_ours(file: Path) -> bool:
         text = file.read_text(encoding="utf-8")
         if file.suffix == ".json":
             text = json.loads(text)["Properties"]["Octopus.Action.Script.ScriptBody"]
-        return OUR_HEADER in text.split("\n")[2]
+        return text.split("\n")[2].startswith(OUR_HEADER)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return False

@@ -1,16 +1,16 @@
 """A library on disk, rendered: its settings, its specs with their entry scripts, and the built-in library beside it.
 
 `read_workspace` looks at the disk; what it gives holds every byte that rendering needs. All faults of all files are told
-together. Writing `build/` is left to `build_folder`, knowing what has not changed since to `build_cache`.
+together. Writing `build/` is left to `build_folder`, knowing what has not changed to `build_cache`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from generator.build_cache import spec_names
 from generator.bundle import ENTRY, Bundle, Runtime, bundle
 from generator.errors import Place, Problem, Problems
 from generator.module import Module, parse_module
@@ -103,16 +103,14 @@ def read_builtin() -> Workspace:
 def _read(root: Path, settings: Settings, *, builtin: bool, runtime: Path) -> Workspace:
     bare = Workspace(root=root, settings=settings, specs=(), builtin=builtin, runtime=runtime)
     specs = []
-    folder = root / settings.step_templates
-    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if file.suffix in (".yaml", ".yml") and not file.name.startswith("."):
-            relative = f"{settings.step_templates}/{file.name}"
-            shown = bare.shown(relative)
-            try:
-                content = file.read_bytes()
-            except OSError as error:
-                raise Problems([Problem(path=shown, message=f"cannot be read: {error.strerror}")]) from error
-            specs.append(SpecFile(relative=relative, shown=shown, content=content))
+    for name in spec_names((root / settings.step_templates).as_posix()):
+        relative = f"{settings.step_templates}/{name}"
+        shown = bare.shown(relative)
+        try:
+            content = (root / relative).read_bytes()
+        except OSError as error:
+            raise Problems([Problem(path=shown, message=f"cannot be read: {error.strerror}")]) from error
+        specs.append(SpecFile(relative=relative, shown=shown, content=content))
     return Workspace(root=root, settings=settings, specs=tuple(specs), builtin=builtin, runtime=runtime)
 
 
@@ -211,40 +209,24 @@ def _decode(content: bytes, path: str, problems: list[Problem]) -> str | None:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def fingerprint(workspace: Workspace, file: SpecFile, script: str) -> str:
-    """A digest of everything of its own that the spec's files in `build/` depend on; empty when the script is gone."""
-    try:
-        entry = (workspace.root / workspace.settings.scripts / script).read_bytes()
-    except (OSError, ValueError):
-        return ""
-    digest = hashlib.sha256(file.relative.encode() + b"\0" + workspace.settings.scripts.encode() + b"\0")
-    digest.update(hashlib.sha256(file.content).digest())
-    digest.update(hashlib.sha256(entry).digest())
-    return digest.hexdigest()
-
-
-def render_workspace(
-    workspace: Workspace,
-    *,
-    track: Callable[[Sequence[SpecFile]], Iterable[SpecFile]] | None = None,
-) -> tuple[Built, ...]:
+def render_workspace(workspace: Workspace) -> tuple[Built, ...]:
     """Every step template of the library. Errors: Problems with the faults of all its files."""
     renderer = Renderer(workspace)
-    rendered = [renderer.render(file) for file in (track(workspace.specs) if track else workspace.specs)]
-    return settle(rendered)
+    return settle([renderer.render(file) for file in workspace.specs])
 
 
-def settle(rendered: Sequence[Rendered], others: Iterable[Claim] = ()) -> tuple[Built, ...]:
-    """What was built, if nothing is wrong anywhere. `others` are claims of specs that were not rendered again."""
+def settle(rendered: Sequence[Rendered]) -> tuple[Built, ...]:
+    """What was built, if nothing is wrong anywhere. Errors: Problems."""
     problems = [problem for item in rendered for problem in item.problems]
-    problems.extend(check_claims([*others, *(claim for item in rendered for claim in item.claims)]))
-    problems.extend(_slug_problems([item.file for item in rendered]))
+    problems += check_claims(claim for item in rendered for claim in item.claims)
+    problems += check_slugs([item.file for item in rendered])
     if problems:
         raise Problems(problems)
     return tuple(item.built for item in rendered if item.built is not None)
 
 
-def _slug_problems(files: Sequence[SpecFile]) -> list[Problem]:
+def check_slugs(files: Sequence[SpecFile]) -> list[Problem]:
+    """Two specs whose files in `build/` would have one name."""
     first: dict[str, SpecFile] = {}
     problems = []
     for file in files:

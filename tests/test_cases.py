@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from generator.build_cache import Cache
 from generator.build_folder import carry_out, plan_build
 from generator.errors import Problems
 from generator.step_template import SCRIPT_BODY, digest, from_json, read_marker, to_json
@@ -41,20 +42,24 @@ def read(monkeypatch: pytest.MonkeyPatch, case: Path, root: Path) -> Workspace:
     return read_workspace(Path(), runtime=CASES / "runtime")
 
 
+def build(workspace: Workspace) -> None:
+    carry_out(workspace, plan_build(workspace, Cache(tool="")))
+
+
 @pytest.mark.parametrize("name", VALID)
 def test_valid(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accept: bool) -> None:
     """What is built is what the case expects, to the byte, and compiles as a whole."""
     workspace = read(monkeypatch, CASES / "valid" / name, tmp_path)
-    carry_out(workspace, plan_build(workspace))
-    built = {file.name: file.read_bytes() for file in sorted((tmp_path / "build").iterdir())}
+    build(workspace)
+    made = {file.name: file.read_bytes() for file in sorted((tmp_path / "build").iterdir())}
     expected = CASES / "valid" / name / "expected"
     if accept:
         shutil.rmtree(expected, ignore_errors=True)
         expected.mkdir()
-        for file, content in built.items():
+        for file, content in made.items():
             (expected / file).write_bytes(content)
-    assert {file.name: file.read_bytes() for file in sorted(expected.iterdir())} == built
-    for file, content in built.items():
+    assert {file.name: file.read_bytes() for file in sorted(expected.iterdir())} == made
+    for file, content in made.items():
         if file.endswith(".py"):
             compile(content, file, "exec")
             assert b"#{" not in content
@@ -67,8 +72,8 @@ def test_invalid(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, acc
     """The whole message is the expected one, `build` says it, too, and nothing is written."""
     file = CASES / "invalid" / name / "expected.txt"
     told = []
-    for attempt in (render_workspace, plan_build):
-        root = tmp_path / attempt.__name__
+    for number, attempt in enumerate((render_workspace, build)):
+        root = tmp_path / str(number)
         with pytest.raises(Problems) as caught:
             attempt(read(monkeypatch, CASES / "invalid" / name, root))
         assert not (root / "build").exists()

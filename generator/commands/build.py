@@ -1,14 +1,22 @@
 """`octosteps build`: render every spec into `build/`, or with `--check` say whether it is current."""
 
+# ruff: noqa: PTH - pathlib objects would be built only to be turned into text
+
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from generator.build_folder import Work, carry_out, plan_build
+from generator.build_cache import Cache, count_unchanged, read_cache, tool_digest
 from generator.errors import Refusal
 from generator.outcome import Outcome, Progress, quiet
-from generator.workspace import Workspace, read_workspace
+
+if TYPE_CHECKING:
+    from generator.build_folder import Work
+    from generator.workspace import Workspace
+
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def run(*, root: Path, check_only: bool = False, progress: Progress = quiet) -> Outcome:
@@ -16,29 +24,45 @@ def run(*, root: Path, check_only: bool = False, progress: Progress = quiet) -> 
 
     Nothing is written when anything is wrong. Errors: Problems, Refusal.
     """
+    cache = read_known(root)
+    unchanged = count_unchanged(root.as_posix(), cache)
+    if unchanged is not None:
+        return _nothing_to_do(unchanged, check_only)
+    # Only now: reading YAML and rendering take longer to load than looking at an unchanged library.
+    from generator.build_folder import carry_out, plan_build
+    from generator.workspace import read_workspace
+
     workspace = read_workspace(root)
     if not workspace.specs:
-        raise Refusal(
-            f"no specs in {workspace.shown(workspace.settings.step_templates)}: begin one with "
-            "octosteps new 'Noun - Verb'"
-        )
-    work = plan_build(workspace, track=lambda files: progress(files, "Rendering"))
-    data = {
-        "written": sorted(work.write),
-        "removed": list(work.remove),
-        "rendered": work.rendered,
-        "specs": work.specs,
-    }
+        folder = workspace.shown(workspace.settings.step_templates)
+        raise Refusal(f"no specs in {folder}: begin one with octosteps new 'Noun - Verb'")
+    work = plan_build(workspace, cache, track=lambda files: progress(files, "Rendering"))
     if check_only:
-        return _compared(workspace, work, data)
+        return _compared(workspace, work)
     carry_out(workspace, work)
     shown = workspace.shown(workspace.settings.build)
     lines = [f"wrote {shown}/{name}" for name in sorted(work.write)]
     lines += [f"removed {shown}/{name}: its spec is gone" for name in work.remove]
-    return Outcome(data=data, parts=[*lines, _summary(work)], lines=sorted(work.write))
+    if not lines:
+        return _nothing_to_do(work.specs, check_only)
+    done = f"{_count(work.specs)}, {work.rendered} rendered, {len(work.write)} files written."
+    return Outcome(data=_data(work), parts=[*lines, done], lines=sorted(work.write))
 
 
-def _compared(workspace: Workspace, work: Work, data: dict[str, Any]) -> Outcome:
+def read_known(root: Path) -> Cache:
+    """What the last build of the library left for this one, as far as the same code made it."""
+    beside = PACKAGE if os.path.isdir(f"{PACKAGE}/templates") else os.path.dirname(PACKAGE)
+    tool = tool_digest((PACKAGE, f"{PACKAGE}/runtime", f"{beside}/templates"))
+    return read_cache(root.as_posix(), tool=tool)
+
+
+def _nothing_to_do(specs: int, check_only: bool) -> Outcome:
+    data = {"written": [], "removed": [], "rendered": 0, "specs": specs}
+    said = "build/ is current" if check_only else "nothing to do"
+    return Outcome(data=data, parts=[f"{_count(specs)}, {said}."])
+
+
+def _compared(workspace: Workspace, work: Work) -> Outcome:
     shown = workspace.shown(workspace.settings.build)
     lines = [
         f"{shown}/{name} {'differs from its spec' if (workspace.build / name).exists() else 'is missing'}"
@@ -46,19 +70,22 @@ def _compared(workspace: Workspace, work: Work, data: dict[str, Any]) -> Outcome
     ]
     lines += [f"{shown}/{name} is left over: its spec is gone" for name in work.remove]
     if not lines:
-        return Outcome(data=data, parts=[f"{shown} is current: {_count(work.specs)}."])
+        return _nothing_to_do(work.specs, check_only=True)
     return Outcome(
-        data=data,
+        data=_data(work),
         parts=[*lines, f"{shown} is not current: run octosteps build and commit what it writes."],
         lines=[*sorted(work.write), *work.remove],
         exit_code=1,
     )
 
 
-def _summary(work: Work) -> str:
-    if not work.write and not work.remove:
-        return f"{_count(work.specs)}, nothing to do."
-    return f"{_count(work.specs)}, {work.rendered} rendered, {len(work.write)} files written."
+def _data(work: Work) -> dict[str, Any]:
+    return {
+        "written": sorted(work.write),
+        "removed": list(work.remove),
+        "rendered": work.rendered,
+        "specs": work.specs,
+    }
 
 
 def _count(specs: int) -> str:

@@ -21,7 +21,7 @@ def run(*, root: Path, names: Sequence[str] = ()) -> Outcome:
     files = [_find(workspace, name) for name in dict.fromkeys(names)] if names else _changed(workspace)
     raised = [(file, *raise_version(file)) for file in dict.fromkeys(files)]
     for file, content, _ in raised:
-        write_whole(workspace.root / file.relative, content.decode("utf-8"))
+        write_whole(workspace.root / file.relative, content)
     lines = [f"{file.shown}: version {version - 1} -> {version}" for file, _, version in raised]
     return Outcome(
         data={"raised": {file.relative: version for file, _, version in raised}},

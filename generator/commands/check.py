@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from generator.build_folder import plan_build
+from generator.commands.build import read_known
 from generator.coordination import check_coordination, read_coordination
 from generator.errors import Problem, Problems, Refusal
 from generator.outcome import Outcome
@@ -27,11 +28,10 @@ def run(*, root: Path, against: str | None = None) -> Outcome:
             f"nothing to check: no specs in {workspace.shown(workspace.settings.step_templates)}, "
             f"no {workspace.shown(COORDINATION)}"
         )
-    work = plan_build(workspace)
+    work = plan_build(workspace, read_known(root))
     problems: list[Problem] = []
     if not workspace.builtin:
-        own = [claim for entry in work.cache.entries.values() for claim in entry.claims]
-        problems += check_builtin_claims(own, builtin_claims())
+        problems += check_builtin_claims(work.claims, builtin_claims())
     if against is not None:
         before = read_at(workspace, against, [file.slug for file in workspace.specs])
         problems += check_revisions(render_workspace(workspace), before, workspace, ref=against)

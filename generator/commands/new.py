@@ -94,7 +94,7 @@ def run(*, root: Path, name: str) -> Outcome:
     }
     for file, text in texts.items():
         (root / file).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(root / file, text)
+        write_whole(root / file, text.encode())
     shown = [workspace.shown(file) for file in files]
     return Outcome(
         data={"spec": shown[0], "script": shown[1]},
@@ -147,8 +147,8 @@ def _schema_reference(workspace: Workspace) -> str:
     if not workspace.builtin:
         copy = workspace.root / SCHEMA_COPY
         copy.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(copy, schema.read_text(encoding="utf-8"))
-        write_whole(copy.parent / ".gitignore", "*\n")
+        write_whole(copy, schema.read_bytes())
+        write_whole(copy.parent / ".gitignore", b"*\n")
         schema = copy
     return Path(os.path.relpath(schema.resolve(), folder.resolve())).as_posix()
 
