@@ -27,7 +27,7 @@ from generator.process_draft import ReadyProcess
 from generator.source import Path, closest
 from generator.spec import Parameter, Spec
 from generator.step_order import find_step
-from generator.step_template import SENSITIVE
+from generator.step_template import SENSITIVE, StepTemplate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +266,16 @@ def warn_unknown_variables(wanted: Sequence[WantedProcess], found: Found) -> Ite
                         f"{process.where}: {step.name}: no variable set of the project has {name!r}, "
                         "which its values refer to"
                     )
+
+
+def warn_unpublished(
+    wanted: Sequence[WantedProcess], found: Found, templates: Mapping[str, StepTemplate]
+) -> Iterator[str]:
+    """A sentence for each template in use whose published content is not that of its spec: the steps get what is published."""
+    for name in dict.fromkeys(step.template for process in wanted for step in process.steps):
+        published = found.templates.get(name)
+        if published is not None and name in templates and published.content != templates[name]:
+            yield f"{name!r} in the library differs from its spec; the steps get the library's: publish it first?"
 
 
 def expressions_of(step: WantedStep) -> tuple[str, ...]:

@@ -16,10 +16,9 @@ from generator.errors import Refusal
 from generator.octopus import Client, connect, read_target
 from generator.outcome import Outcome, Progress, quiet
 from generator.plan import Plan, sorted_plan, to_json, to_parts
-from generator.resolution import Found, resolve, warn_unknown_variables
+from generator.resolution import Found, resolve, warn_unknown_variables, warn_unpublished
 from generator.settings import read_settings
 from generator.source import closest
-from generator.spec import Spec
 from generator.step_template import StepTemplate
 from generator.workspace import Built, render_known
 
@@ -103,9 +102,8 @@ def prepare(
         place.url, api_key=place.api_key, access_token=place.access_token, space=place.space, http=http
     ) as client:
         if files:
-            specs = {name: built.spec for name, built in known.items()}
             found = processes.read_found(client, wanted, progress=progress)
-            yield prepare_steps(client, wanted, found, specs, force=force, prune=prune)
+            yield prepare_steps(client, wanted, found, known, force=force, prune=prune)
         else:
             yield prepare_library(client, [built.template for built in chosen], force=force)
 
@@ -138,13 +136,15 @@ def prepare_steps(
     client: Client,
     wanted: Sequence[WantedProcess],
     found: Found,
-    specs: Mapping[str, Spec],
+    known: Mapping[str, Built],
     *,
     force: bool,
     prune: bool,
 ) -> Prepared:
+    specs = {name: built.spec for name, built in known.items()}
+    templates = {name: built.template for name, built in known.items()}
     ready = {process.where: process for process in resolve(wanted, found, specs)}
-    warnings = tuple(warn_unknown_variables(wanted, found))
+    warnings = (*warn_unpublished(wanted, found, templates), *warn_unknown_variables(wanted, found))
 
     def plan_of(found: Found, warnings: Sequence[str]) -> Plan:
         changes = processes.plan(tuple(ready.values()), found, force=force, prune=prune)

@@ -497,3 +497,59 @@ def test_a_no_writes_nothing(shop: Shop) -> None:
     assert (outcome.exit_code, outcome.parts) == (1, ("Nothing was written.",))
     assert "+ create step" in asked[0] and asked[0].endswith("Write this?")
     assert shop.process == before
+
+
+def test_a_template_that_differs_from_its_spec_is_a_warning(shop: Shop) -> None:
+    """The steps are copied from the library, so they would not get what the spec says."""
+    client = shop.scene.client
+    template = client.get(f"actiontemplates/{shop.scene.templates[VERIFY]['Id']}")
+    try:
+        client.put(f"actiontemplates/{template['Id']}", {**template, "Description": "Other words."})
+        outcome = shop.run(plan.run, step("db"))
+        [warning] = outcome.data["warnings"]  # type: ignore[index]
+        assert warning.startswith("'Octopus - Verify Deployment' in the library differs from its spec")
+    finally:
+        client.put(f"actiontemplates/{template['Id']}", template)
+
+
+def test_a_version_controlled_project_is_refused(shop: Shop) -> None:
+    project = shop.scene.emulator.state.get("Projects", shop.scene.projects[shop.name]["Id"])
+    project["IsVersionControlled"] = True
+    with pytest.raises(
+        Problems, match=r"coordination\.yaml:2:3: the process of project '.*' is version-controlled"
+    ):
+        shop.run(plan.run, step("db"))
+    project["IsVersionControlled"] = False
+
+
+def test_without_a_right_to_see_variables_there_is_no_warning_about_them(shop: Shop) -> None:
+    rights = {"SpaceView", "ProjectView", "ProcessView", "ActionTemplateView", "EnvironmentView"}
+    environ = {**shop.scene.environ, "OCTOPUS_API_KEY": shop.scene.emulator.add_key(permissions=rights)}
+    outcome = plan.run(
+        root=shop.folder, files=[shop.file(step("db", project="#{Nobody.Knows}", name="V"))], environ=environ
+    )
+    assert outcome.data["warnings"] == []  # type: ignore[index]
+
+
+def test_no_right_to_edit_the_process_is_named_and_nothing_is_written(shop: Shop) -> None:
+    before = shop.process
+    rights = {
+        "SpaceView",
+        "ProjectView",
+        "ProcessView",
+        "ActionTemplateView",
+        "VariableView",
+        "LibraryVariableSetView",
+    }
+    environ = {**shop.scene.environ, "OCTOPUS_API_KEY": shop.scene.emulator.add_key(permissions=rights)}
+    outcome = apply.run(root=shop.folder, files=[shop.file(step("db"))], environ=environ)
+    assert outcome.exit_code == 1
+    assert any("ProcessEdit" in str(part) for part in outcome.parts)
+    assert shop.process == before
+
+
+def test_an_unknown_runbook_is_told(shop: Shop) -> None:
+    file = shop.file(step("db"))
+    file.write_text(file.read_text().replace("deployment", "runbook Nightly"))
+    with pytest.raises(Problems, match=f"project '{shop.name}' has no runbook 'Nightly'"):
+        plan.run(root=shop.folder, files=[file], environ=shop.scene.environ)
