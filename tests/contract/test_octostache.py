@@ -247,6 +247,18 @@ def test_blocks(text: str, wanted: str) -> None:
     check(text, wanted)
 
 
+def test_many_blocks_without_their_ends_take_no_time() -> None:
+    """They are tried from inside each other; without a memory that doubles with every one."""
+    text = ("#" + "{if Yes}x") * 30
+    assert text == evaluate(text, VARIABLES, halt_on_error=False).text
+
+
+def test_blocks_nested_beyond_reason_stay_as_they_are() -> None:
+    text = ("#" + "{if Yes}") * 2000 + ("#" + "{/if}") * 2000
+    assert text == evaluate(text, VARIABLES, halt_on_error=False).text
+    assert text == evaluate(text, VARIABLES, halt_on_error=True).text
+
+
 def test_a_calculation_with_an_unknown_name_is_written_back_without_its_word() -> None:
     check("#{calc Nope + 1}", "#{Nope+1}")
 

@@ -1,6 +1,6 @@
-"""Octostache, the expressions in Octopus' variable values and script files: a clean-room implementation.
+"""Octostache, the expressions in Octopus' variable values and script files.
 
-`grammar` reads a text into tokens, `evaluation` writes it with the variables' values, `filters` is the table of filters,
+`grammar` reads a text into `tokens`, `evaluation` writes it with the variables' values, `filters` is the table of filters,
 `dotnet` and `loose_json` are the small parts of .NET and Newtonsoft.Json that shine through.
 
 Source of every rule: the Octostache repository at commit 5a08233 (TemplateParser, TemplateEvaluator, EvaluationContext,

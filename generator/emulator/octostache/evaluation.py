@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from generator.emulator.octostache import filters, loose_json
 from generator.emulator.octostache.dotnet import float_text, parse_integer, parse_number
-from generator.emulator.octostache.grammar import (
+from generator.emulator.octostache.grammar import parse_path, parse_template
+from generator.emulator.octostache.tokens import (
     Calculation,
     Call,
     Component,
@@ -28,8 +29,6 @@ from generator.emulator.octostache.grammar import (
     Symbol,
     Text,
     Token,
-    parse_path,
-    parse_template,
 )
 
 _OPENING = "#" + "{"
