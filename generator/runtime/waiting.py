@@ -123,7 +123,7 @@ def poll_interval(age: float, *, queued: bool, rich: bool, usual_left: Optional[
             return min(LONGEST_INTERVAL, usual_left / 3)
         if usual_left > -60:
             return 4.0
-    slowly = age / 6 + 1 if queued else age / 10
+    slowly = age / 3 + 1 if queued else age / 5
     return max(SHORTEST_INTERVAL, min(LONGEST_INTERVAL, slowly))
 
 

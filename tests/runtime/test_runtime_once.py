@@ -1,4 +1,4 @@
-"""Exactly once: what retries, lost answers, second copies and other people's deployments lead to; the server's list is the witness."""
+"""Exactly once: where retries, lost answers, second copies and rivals lead; the list of the server is the witness."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_a_refusal_in_the_middle_ends_the_wait_and_names_the_children() -> None:
 
 def test_absent_from_one_answer_is_no_error_from_two_is() -> None:
     scene = Scene()
-    scene.server.add(starts=0, ends=100, hidden=[(9.0, 10.5)])
+    scene.server.add(starts=0, ends=100, hidden=[(9.0, 11.5)])
     scene.server.add(starts=0, ends=100)
     assert [] == scene.wait()
     scene = Scene()
@@ -225,9 +225,9 @@ def test_advice_of_the_server_slows_it_down() -> None:
     ("age", "queued", "rich", "usual_left", "seconds"),
     [
         pytest.param(0, False, True, None, 2.0, id="quick at first"),
-        pytest.param(60, False, True, None, 6.0, id="grows with age"),
+        pytest.param(30, False, True, None, 6.0, id="grows with age"),
         pytest.param(1000, False, True, None, 13.3, id="up to a limit"),
-        pytest.param(30, True, True, None, 6.0, id="slower in the queue"),
+        pytest.param(30, True, True, None, 11.0, id="slower in the queue"),
         pytest.param(0, False, False, None, 13.3, id="slow when the budget is spent"),
         pytest.param(60, False, True, 600, 13.3, id="rarely long before the usual end"),
         pytest.param(500, False, True, 20, 4.0, id="often around the usual end"),
