@@ -7,7 +7,8 @@ is not read for that, as git does it; times too fresh to tell two writes apart a
 Imports next to nothing: when nothing has changed, looking is all that a build does.
 """
 
-# ruff: noqa: PTH - pathlib is slower than the whole look at an unchanged library
+# pathlib is not used here: pathlib is slower than the whole look at an unchanged library.
+# ruff: noqa: PTH103, PTH105, PTH110, PTH116, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -78,6 +79,13 @@ class Ledger:
         self.now[relative] = (stamp, digest)
         return digest
 
+    def note(self, relative: str, digest: str) -> None:
+        """Take the digest of a file that was just written with known content."""
+        try:
+            self.now[relative] = (_stamp(os.stat(f"{self.root}/{relative}")), digest)
+        except OSError:
+            self.now.pop(relative, None)
+
 
 def content_digest(content: bytes) -> str:
     """The digest by which files are compared."""
@@ -140,15 +148,20 @@ def write_cache(root: str, cache: Cache) -> None:
     folder = f"{root}/{FOLDER}"
     partial = f"{folder}/{FILE}.{os.getpid()}"
     try:
-        os.makedirs(folder, exist_ok=True)
-        if not os.path.exists(f"{folder}/.gitignore"):
-            with open(f"{folder}/.gitignore", "w", encoding="ascii") as ignore:
-                ignore.write("*\n")
+        make_folder(folder)
         with open(partial, "w", encoding="utf-8") as file:
             json.dump(document, file, separators=(",", ":"))
         os.replace(partial, f"{folder}/{FILE}")
     except OSError:
         return
+
+
+def make_folder(folder: str) -> None:
+    """The folder that keeps itself out of git."""
+    os.makedirs(folder, exist_ok=True)
+    if not os.path.exists(f"{folder}/.gitignore"):
+        with open(f"{folder}/.gitignore", "w", encoding="ascii") as ignore:
+            ignore.write("*\n")
 
 
 def spec_names(folder: str) -> list[str]:

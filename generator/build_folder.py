@@ -1,24 +1,30 @@
 """`build/`: what it should hold, what it holds, and bringing one to the other without ever leaving half a file."""
 
-# ruff: noqa: PTH - pathlib costs as much as the writing
+# pathlib is not used here: pathlib costs as much as the writing.
+# ruff: noqa: PTH103, PTH105, PTH108, PTH123
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from generator.build_cache import (
+    FOLDER,
     SETTINGS,
     Cache,
     Entry,
     Ledger,
     built_names,
     content_digest,
+    make_folder,
     write_cache,
 )
 from generator.errors import Place, Problem, Problems, Refusal
@@ -34,19 +40,23 @@ Track = Callable[[Sequence[SpecFile]], Iterable[SpecFile]]
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """One spec, rendered: its files in `build/` by name, or problems. Travels between processes, so it is plain data."""
+    """One spec, rendered: the digests of its files in `build/` by name, or problems. Travels between processes."""
 
     script: str
     claims: tuple[Claim, ...]
-    files: Mapping[str, bytes]
+    files: Mapping[str, str]
     problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a build comes to: files to write, stale ones to remove, specs rendered and in all, and the cache for next time."""
+    """What a build comes to: files to write, stale ones to remove, specs rendered and in all, and the cache for next time.
 
-    write: Mapping[str, bytes]
+    `write` has the digests of files by their name in `build/`; their content lies ready in the folder `staged`.
+    """
+
+    write: Mapping[str, str]
+    staged: str
     remove: tuple[str, ...]
     rendered: int
     specs: int
@@ -54,10 +64,28 @@ class Work:
     cache: Cache = field(repr=False)
 
 
-def plan_build(workspace: Workspace, cache: Cache, *, track: Track | None = None) -> Work:
+@contextmanager
+def staging(root: Path) -> Iterator[str]:
+    """A folder beside the cache for files that are not yet where they belong; gone afterwards.
+
+    Errors: Refusal when the library cannot be written.
+    """
+    folder = f"{root.as_posix()}/{FOLDER}"
+    try:
+        make_folder(folder)
+        staged = tempfile.mkdtemp(prefix="staged-", dir=folder)
+    except OSError as error:
+        raise Refusal(f"{folder} cannot be written: {error.strerror or error}") from error
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def plan_build(workspace: Workspace, cache: Cache, *, staged: str = "", track: Track | None = None) -> Work:
     """What would bring `build/` up to date. Specs whose inputs and files are as the cache knows them are not rendered.
 
-    Errors: Problems with the faults of all files; nothing was written then.
+    With a folder `staged` the content of what would be written is put there. Errors: Problems with the faults of all files.
     """
     settings = workspace.settings
     folders = (settings.step_templates, settings.scripts, settings.build)
@@ -75,13 +103,13 @@ def plan_build(workspace: Workspace, cache: Cache, *, track: Track | None = None
         else:
             changed.append(file)
     problems = check_slugs(workspace.specs)
-    write: dict[str, bytes] = {}
-    for file, product in _products(workspace, changed, track):
+    write: dict[str, str] = {}
+    for file, product in _products(workspace, changed, staged, track):
         problems += product.problems
         claims += product.claims
-        for name, content in product.files.items():
-            if ledger.digest(f"{settings.build}/{name}") != content_digest(content):
-                write[name] = content
+        for name, digest in product.files.items():
+            if ledger.digest(f"{settings.build}/{name}") != digest:
+                write[name] = digest
         ledger.digest(file.relative)
         ledger.digest(product.script)
         entries[file.relative] = Entry(
@@ -99,6 +127,7 @@ def plan_build(workspace: Workspace, cache: Cache, *, track: Track | None = None
     remove = tuple(name for name in sorted(left) if _is_ours(workspace.build / name))
     return Work(
         write=write,
+        staged=staged,
         remove=remove,
         rendered=len(changed),
         specs=len(workspace.specs),
@@ -125,7 +154,7 @@ def _claim(remembered: Sequence[object], file: SpecFile) -> Claim:
 
 
 def _products(
-    workspace: Workspace, files: Sequence[SpecFile], track: Track | None
+    workspace: Workspace, files: Sequence[SpecFile], staged: str, track: Track | None
 ) -> Iterator[tuple[SpecFile, Product]]:
     if not files:
         return
@@ -133,11 +162,16 @@ def _products(
 
     def make(file: SpecFile) -> Product:
         rendered = renderer.render(file)
-        texts = rendered.built.files if rendered.built else {}
+        digests: dict[str, str] = {}
+        for name, text in rendered.built.files.items() if rendered.built else ():
+            content = text.encode()
+            digests[name] = content_digest(content)
+            if staged:
+                write_bytes(f"{staged}/{name}", content)
         return Product(
             script=f"{workspace.settings.scripts}/{rendered.script}",
             claims=rendered.claims,
-            files={name: text.encode() for name, text in texts.items()},
+            files=digests,
             problems=rendered.problems,
         )
 
@@ -163,45 +197,59 @@ def _collection_paused() -> Iterator[None]:
 
 
 def carry_out(workspace: Workspace, work: Work) -> None:
-    """Write and remove what the work says, each file at once or not at all. Errors: Refusal when the disk says no."""
+    """Put the staged files in their places and remove the stale ones. Errors: Refusal when the disk says no."""
+    build = workspace.build.as_posix()
     try:
         if work.write:
-            workspace.build.mkdir(parents=True, exist_ok=True)
-        for name, content in work.write.items():
-            write_whole(workspace.build / name, content)
+            os.makedirs(build, exist_ok=True)
+        for name in work.write:
+            put(f"{work.staged}/{name}", f"{build}/{name}")
         for name in work.remove:
             (workspace.build / name).unlink(missing_ok=True)
     except OSError as error:
-        raise Refusal(f"{workspace.build.as_posix()} cannot be written: {error.strerror or error}") from error
-    known = dict(work.cache.known)
-    ledger = Ledger(workspace.root.as_posix(), {})
-    for name in work.write:
-        path = f"{workspace.settings.build}/{name}"
-        ledger.digest(path)
-    known.update(ledger.now)
-    paths = {SETTINGS, *work.cache.entries}
-    for entry in work.cache.entries.values():
-        paths.update((entry.script, *(f"{workspace.settings.build}/{name}" for name in entry.files)))
-    kept = {path: known[path] for path in paths if path in known}
-    write_cache(workspace.root.as_posix(), Cache(**{**work.cache.__dict__, "known": kept}))
+        raise Refusal(f"{build} cannot be written: {error.strerror or error}") from error
+    ledger = Ledger(workspace.root.as_posix(), work.cache.known)
+    ledger.digest(SETTINGS)
+    for name, digest in work.write.items():
+        ledger.note(f"{workspace.settings.build}/{name}", digest)
+    for relative, entry in work.cache.entries.items():
+        for path in (relative, entry.script, *(f"{workspace.settings.build}/{name}" for name in entry.files)):
+            ledger.digest(path)
+    write_cache(workspace.root.as_posix(), Cache(**{**work.cache.__dict__, "known": ledger.now}))
+
+
+def put(staged: str, file: str) -> None:
+    """Move a whole file into the place of another, which is never seen half written."""
+    try:
+        os.replace(staged, file)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with open(staged, "rb") as stream:  # `build/` lies on another file system
+            write_whole(Path(file), stream.read())
 
 
 def write_whole(file: Path, content: bytes) -> None:
     """Put `content` in the place of the file, which is never seen half written."""
     partial = f"{file.parent}/.{file.name}.{os.getpid()}"
     try:
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(handle, view) :]
-        finally:
-            os.close(handle)
+        write_bytes(partial, content)
         os.replace(partial, file)
     except BaseException:
         with suppress(OSError):
             os.unlink(partial)
         raise
+
+
+def write_bytes(file: str, content: bytes) -> None:
+    """A new file with this content."""
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(handle, view) :]
+    finally:
+        os.close(handle)
 
 
 def _is_ours(file: Path) -> bool:

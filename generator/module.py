@@ -10,7 +10,8 @@ import ast
 import builtins
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,9 +42,9 @@ _BUILTINS = frozenset(name for name in dir(builtins) if not name.startswith("_")
 _EXPRESSION = re.compile(r"#\{")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True, eq=False)
 class Definition:
-    """A constant, function or class of a top level.
+    """A constant, function or class of a top level. Never changed; not `frozen` because a library has tens of thousands.
 
     `text` is its lines as written, with the comment block directly above; `uses` every name in it, `attributes` what is read
     from the form, with its place, `texts` every text constant, `outputs` the output variables that it sets.
@@ -55,10 +56,10 @@ class Definition:
     last_line: int
     is_block: bool  # a function or class
     place: Place
-    uses: frozenset[str]
-    attributes: tuple[tuple[str, str, Place], ...]
-    texts: frozenset[str]
-    outputs: tuple[tuple[str, Place], ...]
+    uses: Set[str]
+    attributes: Sequence[tuple[str, str, Place]]
+    texts: Set[str]
+    outputs: Sequence[tuple[str, Place]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +101,26 @@ class Module:
     problems: tuple[Problem, ...] = ()
 
 
+class _Found:
+    """What one walk through a definition came upon."""
+
+    __slots__ = ("attributes", "outputs", "texts", "uses")
+
+    def __init__(self) -> None:
+        self.uses: set[str] = set()
+        self.attributes: list[tuple[str, str, Place]] = []
+        self.texts: set[str] = set()
+        self.outputs: list[tuple[str, Place]] = []
+
+
 def parse_module(text: str, *, name: str, path: str) -> Module:
     """The module in `text` (plain `\\n` line ends). Never raises for faults of the file: they are in `problems`."""
     reader = _Reader(text, path)
     tree = reader.parse()
     if tree is not None:
         reader.read(tree)
+        if reader.needs_compiler:
+            reader.compile(tree)
     return Module(
         name=name,
         path=path,
@@ -128,6 +143,7 @@ class _Reader:
         self.runtime_imports: dict[str, RuntimeImport] = {}
         self.argument: str | None = None
         self.handles = {"parameters"}
+        self.needs_compiler = _DEEP(text) is not None
 
     def fault(self, where: ast.AST | Place, message: str, hint: str = "") -> None:
         place = where if isinstance(where, Place) else self.place(where)
@@ -151,16 +167,20 @@ class _Reader:
                     "Octopus would replace '#{' here before Python reads the script",
                     'write "#" + "{" in code, and reword a comment',
                 )
-        with warnings.catch_warnings():
-            # On a worker Python would print them to stderr, which marks the whole task with warnings.
-            warnings.simplefilter("error")
+        with _warnings_as_errors():
             try:
-                tree = ast.parse(self.text, feature_version=OLDEST)
+                return ast.parse(self.text, feature_version=OLDEST)
+            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+                self._syntax_fault(error)
+        return None
+
+    def compile(self, tree: ast.Module) -> None:
+        """Find the faults that only the compiler tells."""
+        with _warnings_as_errors():
+            try:
                 compile(tree, self.path, "exec", dont_inherit=True)
             except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
                 self._syntax_fault(error)
-                return None
-        return tree
 
     def _syntax_fault(self, error: Exception) -> None:
         if not isinstance(error, SyntaxError):
@@ -257,12 +277,12 @@ class _Reader:
         while first - 1 > last and self.lines[first - 2].startswith("#"):
             first -= 1
         following = end
-        while following < len(self.lines) and re.match(r"\s+#|\s*$", self.lines[following]):
+        while following < len(self.lines) and _INSIDE(self.lines[following]):
             following += 1
             if self.lines[following - 1].strip():
                 end = following
         is_block = not isinstance(node, ast.Assign | ast.AnnAssign)
-        uses, attributes, texts, outputs = self._scan(node)
+        found = self._scan(node)
         self.definitions.append(
             Definition(
                 names=names,
@@ -271,10 +291,10 @@ class _Reader:
                 last_line=end,
                 is_block=is_block,
                 place=self.place(node),
-                uses=frozenset(uses),
-                attributes=tuple(attributes),
-                texts=frozenset(texts),
-                outputs=tuple(outputs),
+                uses=found.uses,
+                attributes=found.attributes,
+                texts=found.texts,
+                outputs=found.outputs,
             )
         )
 
@@ -298,13 +318,9 @@ class _Reader:
                 case _:
                     self.fault(inner, "a class body does work", "move it into a method")
 
-    def _scan(
-        self, node: ast.AST
-    ) -> tuple[set[str], list[tuple[str, str, Place]], set[str], list[tuple[str, Place]]]:
-        uses: set[str] = set()
-        attributes: list[tuple[str, str, Place]] = []
-        texts: set[str] = set()
-        outputs: list[tuple[str, Place]] = []
+    def _scan(self, node: ast.AST) -> _Found:
+        found = _Found()
+        uses, texts = found.uses, found.texts
         todo: list[Any] = [node]
         while todo:
             item = todo.pop()
@@ -316,30 +332,58 @@ class _Reader:
                 if item.value.__class__ is str:
                     texts.add(item.value)
                 continue
-            if kind is ast.Attribute:
-                if item.value.__class__ is ast.Name and item.value.id in self.handles:
-                    attributes.append((item.value.id, item.attr, self.place(item)))
-                if item.attr in NEWER_METHODS:
-                    self._newer(item, f"the method {item.attr}()", NEWER_METHODS[item.attr])
-            elif kind is ast.Call:
-                self._call(item, outputs)
-            elif kind is ast.Subscript:
-                if item.value.__class__ is ast.Name and item.value.id in GENERIC_BUILTINS:
-                    self._newer(item, f"{item.value.id}[...] outside an annotation", "3.9")
-            elif kind is ast.Import or kind is ast.ImportFrom:
-                self._inner_import(item)
-            for name in _FIELDS.get(kind) or _fields(kind):
+            look = _LOOKS.get(kind)
+            if look is not None:
+                look(self, item, found)
+            for name in _FIELDS[kind]:
                 value = getattr(item, name, None)
                 if value.__class__ is list:
                     todo.extend(value)
-                elif value is not None:
-                    if name == "annotation" or name == "returns":
-                        uses.update(inner.id for inner in ast.walk(value) if isinstance(inner, ast.Name))
-                    else:
-                        todo.append(value)
-        return uses, attributes, texts, outputs
+                elif value is None:
+                    pass
+                elif name == "annotation" or name == "returns":
+                    uses.update(inner.id for inner in ast.walk(value) if isinstance(inner, ast.Name))
+                else:
+                    todo.append(value)
+        if "__debug__" in uses:
+            self.needs_compiler = True
+        return found
 
-    def _call(self, node: ast.Call, outputs: list[tuple[str, Place]]) -> None:
+    def _attribute(self, node: ast.Attribute, found: _Found) -> None:
+        if isinstance(node.value, ast.Name) and node.value.id in self.handles:
+            found.attributes.append((node.value.id, node.attr, self.place(node)))
+        if node.attr in NEWER_METHODS:
+            self._newer(node, f"the method {node.attr}()", NEWER_METHODS[node.attr])
+
+    def _subscript(self, node: ast.Subscript, found: _Found) -> None:
+        if isinstance(node.value, ast.Name) and node.value.id in GENERIC_BUILTINS:
+            self._newer(node, f"{node.value.id}[...] outside an annotation", "3.9")
+        self._literal(node.value)
+
+    def _literal(self, node: ast.AST) -> None:
+        """The compiler warns of a literal that is called, subscripted or compared by identity."""
+        if not isinstance(node, ast.Name | ast.Attribute | ast.Call | ast.Subscript):
+            self.needs_compiler = True
+
+    def _compare(self, node: ast.Compare, found: _Found) -> None:
+        if any(isinstance(operator, ast.Is | ast.IsNot) for operator in node.ops):
+            for side in (node.left, *node.comparators):
+                if not (
+                    isinstance(side, ast.Constant) and (side.value is None or isinstance(side.value, bool))
+                ):
+                    self._literal(side)
+
+    def _arguments(self, node: ast.arguments, found: _Found) -> None:
+        if len(node.args) + len(node.kwonlyargs) + len(node.posonlyargs) > 1 or node.vararg or node.kwarg:
+            every = [*node.posonlyargs, *node.args, node.vararg, *node.kwonlyargs, node.kwarg]
+            names = [argument.arg for argument in every if argument is not None]
+            if len(set(names)) < len(names):
+                self.needs_compiler = True
+
+    def _for_compiler(self, node: ast.AST, found: _Found) -> None:
+        self.needs_compiler = True
+
+    def _call(self, node: ast.Call, found: _Found) -> None:
         function = node.func
         name = (
             function.id
@@ -350,7 +394,11 @@ class _Reader:
         )
         first = node.args[0] if node.args else None
         if name == "output" and isinstance(function, ast.Attribute) and isinstance(first, ast.Constant):
-            outputs.append((str(first.value), self.place(first)))
+            found.outputs.append((str(first.value), self.place(first)))
+        if not name:
+            self._literal(function)
+        if len(node.keywords) > len({keyword.arg for keyword in node.keywords}):
+            self.needs_compiler = True
         for keyword in node.keywords:
             since = NEWER_ARGUMENTS.get((name, keyword.arg or ""))
             if since:
@@ -446,7 +494,7 @@ class _Reader:
         if since:
             self._newer(node, f"{module}.{name}", since)
 
-    def _inner_import(self, node: ast.Import | ast.ImportFrom) -> None:
+    def _inner_import(self, node: ast.Import | ast.ImportFrom, found: _Found) -> None:
         """An import inside a function stays where it is: it may be one that the function can do without."""
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -489,16 +537,46 @@ def _builds(function: ast.expr, imports: Sequence[StandardImport]) -> bool:
     return False
 
 
-_FIELDS: dict[type, tuple[str, ...]] = {}
+_INSIDE = re.compile(r"\s+#|\s*$").match
 _LEAVES = frozenset(
     {"ctx", "op", "ops", "id", "attr", "arg", "name", "asname", "kind", "type_comment", "level"}
 )
 
 
-def _fields(kind: type) -> tuple[str, ...]:
-    """The fields of a kind of node that can hold nodes."""
-    names = tuple(name for name in getattr(kind, "_fields", ()) if name not in _LEAVES)
-    if kind in (ast.Global, ast.Nonlocal):
-        names = ()
-    _FIELDS[kind] = names
-    return names
+class _Fields(dict[type, tuple[str, ...]]):
+    """The fields of each kind of node that can hold nodes."""
+
+    def __missing__(self, kind: type) -> tuple[str, ...]:
+        names = () if kind in (ast.Global, ast.Nonlocal) else getattr(kind, "_fields", ())
+        self[kind] = found = tuple(name for name in names if name not in _LEAVES)
+        return found
+
+
+_FIELDS = _Fields()
+
+# What Python's parser lets pass and its compiler refuses or warns about needs one of these nodes, or is looked for above, or is
+# nested deeply. Compiling costs as much again as parsing, and most scripts of a large library need it not.
+_FOR_COMPILER = frozenset(
+    {ast.Global, ast.Nonlocal, ast.Break, ast.Continue, ast.Try, ast.Starred, ast.Assert, ast.NamedExpr}
+    | {ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith}
+    | {ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.ClassDef}
+)
+_DEEP = re.compile(r"^[ \t]{20}", re.MULTILINE).search
+_LOOKS: dict[type, Callable[[_Reader, Any, _Found], None]] = {
+    ast.Attribute: _Reader._attribute,
+    ast.Call: _Reader._call,
+    ast.Subscript: _Reader._subscript,
+    ast.Compare: _Reader._compare,
+    ast.arguments: _Reader._arguments,
+    ast.Import: _Reader._inner_import,
+    ast.ImportFrom: _Reader._inner_import,
+    **dict.fromkeys(_FOR_COMPILER, _Reader._for_compiler),
+}
+
+
+@contextmanager
+def _warnings_as_errors() -> Iterator[None]:
+    """On a worker Python would print them to stderr, which marks the whole task with warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield

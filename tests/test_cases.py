@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from generator.build_cache import Cache
-from generator.build_folder import carry_out, plan_build
+from generator.build_folder import carry_out, plan_build, staging
 from generator.errors import Problems
 from generator.step_template import SCRIPT_BODY, digest, from_json, read_marker, to_json
 from generator.workspace import Workspace, read_workspace, render_workspace
@@ -43,7 +43,8 @@ def read(monkeypatch: pytest.MonkeyPatch, case: Path, root: Path) -> Workspace:
 
 
 def build(workspace: Workspace) -> None:
-    carry_out(workspace, plan_build(workspace, Cache(tool="")))
+    with staging(workspace.root) as staged:
+        carry_out(workspace, plan_build(workspace, Cache(tool=""), staged=staged))
 
 
 @pytest.mark.parametrize("name", VALID)

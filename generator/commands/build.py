@@ -1,10 +1,12 @@
 """`octosteps build`: render every spec into `build/`, or with `--check` say whether it is current."""
 
-# ruff: noqa: PTH - pathlib objects would be built only to be turned into text
+# pathlib is not used here: pathlib objects would be built only to be turned into text.
+# ruff: noqa: PTH100, PTH112, PTH120
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from generator.outcome import Outcome, Progress, quiet
 
 if TYPE_CHECKING:
     from generator.build_folder import Work
-    from generator.workspace import Workspace
+    from generator.workspace import SpecFile, Workspace
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -29,17 +31,22 @@ def run(*, root: Path, check_only: bool = False, progress: Progress = quiet) -> 
     if unchanged is not None:
         return _nothing_to_do(unchanged, check_only)
     # Only now: reading YAML and rendering take longer to load than looking at an unchanged library.
-    from generator.build_folder import carry_out, plan_build
+    from generator.build_folder import carry_out, plan_build, staging
     from generator.workspace import read_workspace
 
     workspace = read_workspace(root)
     if not workspace.specs:
         folder = workspace.shown(workspace.settings.step_templates)
         raise Refusal(f"no specs in {folder}: begin one with octosteps new 'Noun - Verb'")
-    work = plan_build(workspace, cache, track=lambda files: progress(files, "Rendering"))
+
+    def track(files: Sequence[SpecFile]) -> Iterable[SpecFile]:
+        return progress(files, "Rendering")
+
     if check_only:
-        return _compared(workspace, work)
-    carry_out(workspace, work)
+        return _compared(workspace, plan_build(workspace, cache, track=track))
+    with staging(workspace.root) as staged:
+        work = plan_build(workspace, cache, staged=staged, track=track)
+        carry_out(workspace, work)
     shown = workspace.shown(workspace.settings.build)
     lines = [f"wrote {shown}/{name}" for name in sorted(work.write)]
     lines += [f"removed {shown}/{name}: its spec is gone" for name in work.remove]
