@@ -26,8 +26,8 @@ def run(
 ) -> Outcome:
     """Serves until interrupted. `announce` gets `{"url": ..., "apiKey": ...}` once connections are accepted.
 
-    `port` 0 picks a free one, `api_key` None makes one up, `interpreter` None runs steps with our own Python. Errors: Refusal for a port in use, a key that no client would
-    send, a speed that is not positive.
+    `port` 0 picks a free one, `api_key` None makes one up, `interpreter` None runs steps with our own Python.
+    Errors: Refusal for a port in use, a key that no client would send, a speed that is not positive.
     """
     if api_key is not None and not _is_key(api_key):
         raise Refusal(f"an API key for the emulator must be {KEY_FORM}: official clients refuse any other")

@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request as WebRequest
 
 from generator.emulator import page, refusals
-from generator.emulator.documents import Document, normalised
+from generator.emulator.documents import Document
 from generator.emulator.faults import PROXY_PAGE, Fault, Faults
 from generator.emulator.ratelimit import RateLimit
 from generator.emulator.refusals import Refused, error_document
@@ -116,7 +116,6 @@ class Application:
                     path=path or "",
                     arguments=found.arguments,
                     query=Query(web.args.items(multi=True)),
-                    body=normalised(_json(web, content)),
                     content=content,
                     file=_file(web),
                     key=key,
@@ -204,16 +203,6 @@ def _content(web: WebRequest) -> bytes:
         raise refusals.BODY_TOO_LARGE(limit=LARGEST_BODY) from None
     except (HTTPException, ValueError, OSError) as error:
         raise refusals.BAD_REQUEST(reason=f"The request body could not be read: {error}") from None
-
-
-def _json(web: WebRequest, content: bytes) -> Any:
-    """The JSON in the body; None for an empty body and for other media types that are not JSON at all."""
-    if not content.strip() or web.mimetype in ("multipart/form-data", "application/octet-stream"):
-        return None
-    try:
-        return json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise refusals.BAD_JSON(reason=error) from None
 
 
 def _file(web: WebRequest) -> tuple[str, bytes] | None:

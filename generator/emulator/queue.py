@@ -11,7 +11,17 @@ from collections.abc import Iterator
 from generator.emulator import events
 from generator.emulator.documents import Document
 from generator.emulator.state import State
-from generator.emulator.tasks import CANCELED, CANCELLING, EXECUTING, QUEUED, RUNNING, TIMED_OUT, Task
+from generator.emulator.tasks import (
+    CANCELED,
+    CANCELLING,
+    EXECUTING,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    SUCCESS,
+    TIMED_OUT,
+    Task,
+)
 
 
 def in_order(state: State) -> list[Task]:
@@ -128,20 +138,22 @@ def finish(state: State, task: Task, outcome: str) -> None:
     """The task in its last state, with nothing pending."""
     now = state.clock.now()
     task.state, task.completed, task.updated = outcome, now, now
+    for identifier in task.interruptions:
+        state.get("Interruptions", identifier)["IsPending"] = False
     task.interruptions.clear()
     task.resume = None
     if task.root.ended is None:
         status = {CANCELED: "Canceled", TIMED_OUT: "Canceled"}.get(outcome, outcome)
         task.root.end("SuccessWithWarning" if status == "Success" and task.root.troubled else status, now)
-    events.record(
-        state,
-        {"Success": "DeploymentSucceeded", "Failed": "DeploymentFailed"}.get(outcome, "TaskCanceled")
-        if task.name == "Deploy"
-        else "TaskCompleted",
-        f"{task.description}: {outcome}",
-        space_id=task.space_id,
-        related=related(task),
-    )
+    ended = {SUCCESS: "DeploymentSucceeded", FAILED: "DeploymentFailed", TIMED_OUT: "TaskCanceled"}
+    if outcome in ended:  # who cancelled it is told by `cancel`
+        events.record(
+            state,
+            ended[outcome],
+            f"{task.description}: {outcome}",
+            space_id=task.space_id,
+            related=related(task),
+        )
     state.changed.notify_all()
 
 
@@ -151,6 +163,7 @@ def begin(state: State, task: Task) -> None:
     if task.started is None:
         task.started = now
         task.root.begin(now)
+    state.changed.notify_all()
 
 
 def related(task: Task) -> tuple[object, ...]:

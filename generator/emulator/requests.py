@@ -5,13 +5,15 @@ A handler is `(Request) -> Answer | document | list`; a bare document or list is
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
 from generator.emulator import refusals
-from generator.emulator.documents import Document, same_name, shown
+from generator.emulator.documents import Document, normalised, same_name, shown
 from generator.emulator.links import links_of
 from generator.emulator.state import Key, State
 
@@ -74,14 +76,13 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """`space` is None for system-wide requests and for mixed ones that named no space. `body` has PascalCase names."""
+    """`space` is None for system-wide requests and for mixed ones that named no space. `content` is the body as it came."""
 
     state: State
     method: str
     path: str
     arguments: Mapping[str, str]
     query: Query
-    body: Any
     content: bytes
     file: tuple[str, bytes] | None
     key: Key
@@ -99,6 +100,16 @@ class Request:
 
     def argument(self, name: str) -> str:
         return self.arguments[name]
+
+    @cached_property
+    def body(self) -> Any:
+        """The JSON in the body with PascalCase names, None for an empty body. Errors: Refused for anything else."""
+        if not self.content.strip():
+            return None
+        try:
+            return normalised(json.loads(self.content.decode("utf-8-sig")))
+        except (ValueError, RecursionError) as error:
+            raise refusals.BAD_JSON(reason=error) from None
 
     def document(self) -> Document:
         """The request's body, which must be a JSON object."""
