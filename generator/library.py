@@ -146,7 +146,7 @@ def fault_of(wanted: StepTemplate, found: FoundTemplate) -> tuple[str, bool]:
     if found.marker.spec_id != wanted.spec_id:
         return f"it was published from another spec (id {found.marker.spec_id})", True
     if not found.is_intact:
-        return f"it was edited on the server{found.edited} (version {found.version}): pull that", True
+        return f"it was edited on the server{found.edited} (version {found.version}): bring that into the spec", True
     if found.marker.revision > wanted.revision:
         newer, ours = found.marker.revision, wanted.revision
         return (
@@ -335,7 +335,7 @@ def tell_foreign(name: str, *, read: object, now: int) -> Iterator[str]:
         foreign = ", ".join(str(version) for version in range(expected, now))
         yield (
             f"{name!r}: somebody saved it in the same moment; version {foreign} holds that edit, and version {now} is ours: "
-            "look at it in the template's history, and pull what should stay"
+            "look at it in the template's history, and bring what should stay into the spec"
         )
 
 
