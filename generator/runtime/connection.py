@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Callable, Mapping
 
-from generator.runtime.api import Api, parse_credential, parse_server_url, token_expiry, urllib_transport
+from generator.runtime.api import Api, parse_credential, parse_server_url, token_expiry
 from generator.runtime.lookup import find_space
 from generator.runtime.moments import spoken
 from generator.runtime.step import MISCONFIGURED
+from generator.runtime.transport import urllib_transport
 
 CONNECTION_GRAMMARS: Mapping[str, Callable[[Any], Any]] = {
     "server": parse_server_url,

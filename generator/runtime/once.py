@@ -35,6 +35,8 @@ MARKER = re.compile(r"\[octosteps (?P<key>[0-9a-f]{24}) (?P<attempt>[0-9]+) (?:a
 CLOCK_MARGIN = timedelta(minutes=10)  # own server and the children's may be two servers
 LOOK_FOR_LOST = 60.0
 LOOK_INTERVAL = 5.0
+LATE_WRITE = 600.0  # a write whose answer was lost may be carried out later than it was repeated
+LATE_WRITE_INTERVAL = 20.0
 MOST_POSTS = 5
 MOST_ROUNDS = 4
 
@@ -143,6 +145,8 @@ class Errand:
         self.place = intention.place
         self.withdrawn: set[str] = set()
         self.rounds = 0
+        self.lost_at: Optional[float] = None
+        self.looked_for_late_at = 0.0
 
     def decide(self) -> Decision:
         """What to do, by reading alone."""
@@ -244,6 +248,7 @@ class Errand:
                 self.log.warning(
                     f"{error.sentence}. Looking for {LOOK_FOR_LOST:.0f} s whether it was made all the same."
                 )
+                self.lost_at = self.looked_for_late_at = self.api.clock()
                 lost = self.look_for_lost(attempt)
                 if lost is not None:
                     self.log.info(f"It was made: {lost.link or lost.id}")
@@ -298,6 +303,17 @@ class Errand:
     def is_fresh_success(self, other: Deployment, horizon: int) -> bool:
         return other.task.state == "Success" and other.number > horizon
 
+    def look_for_late(self, child: Child) -> None:
+        """Finds what a lost write brings about after all while `child` is awaited: once that has ended, the other would begin."""
+        now = self.api.clock()
+        attempt = marked_attempt(child.deployment, self.intention.key)
+        if self.lost_at is None or not attempt or now - self.lost_at > LATE_WRITE:
+            return
+        if now - self.looked_for_late_at >= LATE_WRITE_INTERVAL:
+            self.looked_for_late_at = now
+            group = [one for one in self.list_recent() if marked_attempt(one, self.intention.key) == attempt]
+            self.withdraw_all(group, child.deployment)
+
     def withdraw_all(self, group: Sequence[Deployment], ours: Deployment) -> None:
         for other in group:
             if other.id != ours.id and other.task.is_alive and not self.withdraw(other):
@@ -337,39 +353,52 @@ class Errand:
         return child
 
     def follow(self, child: Child) -> Child:
-        """The newer deployment of the same release for which the server gave up `child`, or `child` itself."""
+        """The deployment of the same release for which the server gave up `child`, or `child` itself."""
         ended = child.deployment
         successor = find_successor(self.api, self.place, ended, ignored=self.withdrawn)
-        if successor is not None:
-            if successor.release_id == ended.release_id:
-                heir = self.find_heir(ended)
-                if heir is not None:
-                    self.log.info(
-                        f"The server gave it up for a newer one of the same release, which is followed: {heir.link}"
-                    )
-                    return Child(heir, bool(marked_attempt(heir, self.intention.key)))
+        if successor is not None and successor.release_id != ended.release_id:
             number = read_release_of(self.api, successor)["Version"]
             raise StepFailure(
                 CANCELLED, f"{self.place} was superseded by {number}: {successor.link or successor.id}"
             )
-        if not child.is_ours and self.withdrawn and not ended.began and self.rounds < MOST_ROUNDS:
-            # We gave up our own for one that was then cancelled before it began: nobody has carried it out.
+        heir = self.find_heir(ended) if successor is not None else None
+        if heir is not None:
+            self.log.info(
+                f"The server gave it up for another one of the same release, which is followed: {heir.link}"
+            )
+            return Child(heir, bool(marked_attempt(heir, self.intention.key)))
+        nobody_did = successor is not None or (not child.is_ours and bool(self.withdrawn))
+        if (
+            nobody_did
+            and not ended.began
+            and self.intention.condition != ALWAYS
+            and self.rounds < MOST_ROUNDS
+        ):
+            # Ours made way for another one that was then cancelled before it began: look at everything anew.
+            self.withdrawn.add(ended.id)
             return self.carry_out(self.decide())
+        if successor is not None:
+            link = successor.link or successor.id
+            raise StepFailure(
+                CANCELLED,
+                f"{self.place} was superseded by one of the same release, which was cancelled too: {link}",
+            )
         return child
 
     def find_heir(self, ended: Deployment) -> Optional[Deployment]:
-        """The newest deployment of the release after `ended` that lives or has succeeded; whoever withdraws one makes another."""
+        """The deployment of the release that lives, or has succeeded since `ended` was given up."""
         deadline = self.api.clock() + LOOK_FOR_LOST / 2
         while True:
-            newer = [
-                one
-                for one in self.list_recent()
-                if one.number > ended.number
-                and one.release_id == ended.release_id
-                and (one.task.is_alive or one.task.state == "Success")
+            now = utc_now(self.api)
+            others = [
+                one for one in self.list_recent() if one.release_id == ended.release_id and one.id != ended.id
             ]
-            if newer:
-                return max(newer, key=lambda deployment: deployment.number)
-            if self.api.clock() >= deadline:
-                return None
+            heir = standing([one for one in others if one.task.is_active(now) or has_ended_since(one, ended)])
+            if heir is not None or self.api.clock() >= deadline:
+                return heir
             self.api.sleep(LOOK_INTERVAL)
+
+
+def has_ended_since(one: Deployment, other: Deployment) -> bool:
+    ours, theirs = one.task.completed, other.task.completed
+    return ours is not None and theirs is not None and ours >= theirs

@@ -128,7 +128,10 @@ def poll_interval(age: float, *, queued: bool, rich: bool, usual_left: Optional[
 
 
 class Waiter:
-    """Follows `watches` by one batched request a poll; what the budget leaves goes to steps, queue reasons, interruptions."""
+    """Follows `watches` by one batched request a poll; what the budget leaves goes to steps, queue reasons, interruptions.
+
+    `aside` is called once a poll while something is still awaited.
+    """
 
     def __init__(
         self,
@@ -138,6 +141,7 @@ class Waiter:
         limits: Limits,
         *,
         stop: Callable[[Sequence[Watch]], bool] = all_ended,
+        aside: Callable[[], None] = lambda: None,
         usual: Optional[timedelta] = None,
     ) -> None:
         self.api = api
@@ -145,6 +149,7 @@ class Waiter:
         self.watches = list(watches)
         self.limits = limits
         self.stop = stop
+        self.aside = aside
         self.usual = usual
         self.budget = RequestBudget(api)
         self.changed_at = self.looked_at = api.clock()
@@ -167,6 +172,7 @@ class Waiter:
                 late = [watch for watch in self.alive() if watch.left(self.limits) <= 0]
                 if late:
                     return late
+                self.aside()
                 self.api.sleep(self.interval())
         except StepFailure as failure:
             left_behind = ", ".join(str(watch) for watch in self.alive())

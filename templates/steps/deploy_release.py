@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any, Mapping, Optional
 
-from generator.runtime.api import Api
+from generator.runtime.api import Api, ApiError, ApiUnreachable
 from generator.runtime.connection import CONNECTION_GRAMMARS, connect
 from generator.runtime.lookup import Place, find_channel, find_place
 from generator.runtime.moments import spoken
@@ -139,10 +140,15 @@ def watch_child(
         watch = Watch(label, child.deployment.task.id, child.deployment.link)
         # Set before the wait: a later step may want to know them even when this one is cut off.
         set_outputs(step, release, child.deployment, changed=child.is_ours)
-        late = Waiter(api, step.log, [watch], limits, usual=usual_run_time(api, errand)).wait()
+        waiter = Waiter(api, step.log, [watch], limits, usual=usual_run_time(api, errand))
+        waiter.aside = partial(errand.look_for_late, child)
+        late = waiter.wait()
         task = give_up(step, parameters, api, watch, child, release) if late else watch.task
         assert task is not None
-        after = errand.recheck(child, task)
+        try:
+            after = errand.recheck(child, task)
+        except (ApiError, ApiUnreachable) as error:
+            step.fail(error.kind, f"{error.sentence}; before that, {watch} had ended as {task.state}")
         if after.deployment.id == child.deployment.id:
             break
         child = after
@@ -170,7 +176,10 @@ def give_up(
         words = f"{watch} has run for {spoken(parameters.run_limit)}"
     cancels = parameters.on_timeout == "cancel" and child.is_ours
     if cancels:
-        task = cancel_task(api, watch.task_id)
+        try:
+            task = cancel_task(api, watch.task_id)
+        except ApiError as error:
+            step.fail(TIMED_OUT, f"{words}; it could not be cancelled: {error.sentence}")
     set_outputs(step, release, child.deployment._replace(task=task), changed=child.is_ours)
     if not cancels:
         reason = "as the step is told" if child.is_ours else "for somebody else started it"

@@ -14,10 +14,11 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from generator.runtime.api import Api, HttpAnswer, HttpRequest
+from generator.runtime.api import Api
 from generator.runtime.log import HELPERS, Log
 from generator.runtime.lookup import Place
 from generator.runtime.parameters import Secret
+from generator.runtime.transport import HttpAnswer, HttpRequest
 
 EPOCH = 1_800_000_000.0
 PROJECT, ENVIRONMENT = "Projects-1", "Environments-1"

@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.error import URLError
 
@@ -19,20 +20,18 @@ from generator.runtime.api import (
     Api,
     ApiError,
     ApiUnreachable,
-    ConnectionMisconfigured,
-    HttpAnswer,
-    HttpRequest,
     LostAnswer,
     advised_pause,
     parse_credential,
     parse_server_url,
     retry_after,
     token_expiry,
-    urllib_transport,
 )
 from generator.runtime.parameters import Secret
+from generator.runtime.transport import ConnectionMisconfigured, HttpAnswer, HttpRequest, urllib_transport
 
 KEY = "API-VERYSECRET"
+TLS = Path(__file__).parent / "tls"
 GOOD = HttpAnswer(200, {}, b'{"Id": "ServerTasks-1"}')
 
 
@@ -410,6 +409,30 @@ def socket_url() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def tls_url() -> Iterator[str]:
+    """The same by TLS, with a certificate that signed itself (made for these tests alone: `openssl req -x509 ...`)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "certificate.pem", TLS / "key.pem")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_private_authority(tls_url: str) -> None:
+    """A certificate is always verified; the CA field adds to what is trusted, as a file or as text."""
+    for ca in (str(TLS / "certificate.pem"), (TLS / "certificate.pem").read_text()):
+        api = Api(tls_url, Secret(KEY), space="S", transport=urllib_transport(ca))
+        assert {"Items": [], "TotalResults": 0} == api.get("tasks")
+    with pytest.raises(ConnectionMisconfigured, match=r"is not trusted: self.signed certificate"):
+        Api(tls_url, Secret(KEY), space="S", transport=urllib_transport("")).get("tasks")
 
 
 def test_over_a_socket(socket_url: str) -> None:

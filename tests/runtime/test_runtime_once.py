@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from runtime_fakes import EPOCH, FakeDeployment, FakeOctopus, FakeServer, VirtualTime, make_api, make_place
 
-from generator.runtime.api import HttpAnswer, HttpRequest
 from generator.runtime.once import (
     ALWAYS,
     IF_NEWER,
@@ -23,6 +22,7 @@ from generator.runtime.once import (
 )
 from generator.runtime.step import StepFailure
 from generator.runtime.tasks import Task
+from generator.runtime.transport import HttpAnswer, HttpRequest
 
 KEY = intention_key(["server", "ServerTasks-100", "action", "", "Projects-1", "Environments-1", ""])
 RELEASE = {"Id": "Releases-1", "Version": "1.0.0"}
@@ -381,6 +381,41 @@ def test_withdrawn_for_one_that_was_then_given_up_is_deployed_after_all() -> Non
     scene.server.deployments[0].canceled_at = scene.time.now
     after = errand.recheck(child, Task(scene.server.deployments[0].task(scene.time.now)))
     assert ("Deployments-3", True) == (after.deployment.id, after.is_ours)
+
+
+def test_superseded_by_one_that_was_withdrawn_is_looked_at_anew() -> None:
+    """The newer one's maker cancelled it to join ours, which the server had given up meanwhile: somebody must carry it out."""
+    scene = Scene()
+    errand = scene.errand(condition=IF_NOT_CURRENT)
+    child = errand.carry_out(errand.decide())
+    superseded(scene, "Releases-1").canceled_at = 10
+    after = errand.recheck(child, Task(scene.server.deployments[0].task(10)))
+    assert ("Deployments-3", True) == (after.deployment.id, after.is_ours)
+    with pytest.raises(StepFailure, match="superseded by one of the same release, which was cancelled too"):
+        again = Scene()
+        errand = again.errand()
+        child = errand.carry_out(errand.decide())
+        superseded(again, "Releases-1").canceled_at = 10
+        errand.recheck(child, Task(again.server.deployments[0].task(10)))
+
+
+def test_a_late_write_is_found_while_the_other_still_runs() -> None:
+    """Once the first has ended the second would begin: so after a lost answer the list is looked at during the wait, too."""
+    scene = Scene()
+    scene.server.faults.append(
+        lambda request: HttpAnswer(502, {}, b"") if request.method == "POST" and scene.time.now < 60 else None
+    )
+    errand = scene.errand()
+    child = errand.carry_out(errand.decide())
+    scene.server.add(comments=comments(1))
+    scene.time.now += 30
+    errand.look_for_late(child)
+    assert ["Deployments-1"] == scene.carried_out()
+    before = len(scene.server.requests)
+    errand.look_for_late(child)
+    scene.time.now += 700
+    errand.look_for_late(child)
+    assert before == len(scene.server.requests)
 
 
 def test_without_the_right_to_cancel_the_second_copy_is_told() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from runtime_fakes import LAST, FakeOctopus, FakeServer, VirtualTime, make_api
 
-from generator.runtime.api import HttpAnswer, HttpRequest
 from generator.runtime.step import StepFailure
 from generator.runtime.tasks import Task, cancel_task
+from generator.runtime.transport import HttpAnswer, HttpRequest
 from generator.runtime.waiting import Limits, Waiter, Watch, poll_interval
 
 USUAL = Limits(timedelta(minutes=30), timedelta(hours=2))
