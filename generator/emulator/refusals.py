@@ -103,6 +103,7 @@ BAD_REQUEST = _message("{reason}", _OURS)
 # --- every resource ------------------------------------------------------------------------------------------------
 NO_BODY = _errors("No request body was supplied.")
 REQUIRED = _errors("The {field} field is required.", "the sentence of ASP.NET's own validation; unconfirmed")
+WRONG_TYPE = _errors("The field {field} must be {wanted}.", _OURS)
 UNKNOWN_REFERENCE = _errors("{field} '{value}' does not exist in this space.", _OURS)
 DUPLICATE_NAME = _errors(
     "The {kind} name '{name}' is already in use. Please use a different name.",
@@ -147,10 +148,6 @@ BAD_STEP_NAME = _errors(
     "that a question mark is refused: OctopusDeploy/Issues 7549; the text is unconfirmed",
 )
 EMPTY_STEP = _errors("Step '{name}' must have at least one action.", _OURS)
-PARAMETER_REQUIRED = _errors(
-    "Parameter '{parameter}' in step '{step}' is required",
-    "terraform-provider-octopusdeploy, process documentation",
-)
 STALE_VARIABLES = _message(
     "Changes to these variables could not be saved, because another user has made changes to the variables between "
     "when you started editing and when you saved your changes. Please reload or open a new tab to make your changes."

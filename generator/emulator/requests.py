@@ -15,6 +15,7 @@ from urllib.parse import quote
 from generator.emulator import refusals
 from generator.emulator.documents import Document, normalised, same_name, shown
 from generator.emulator.links import links_of
+from generator.emulator.shapes import check
 from generator.emulator.state import Key, State
 
 DEFAULT_TAKE = 30
@@ -115,6 +116,7 @@ class Request:
         """The request's body, which must be a JSON object."""
         if not isinstance(self.body, dict):
             raise refusals.NO_BODY()
+        check(self.body)
         return self.body
 
     # --- looking things up -----------------------------------------------------------------------------------------

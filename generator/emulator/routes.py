@@ -47,6 +47,7 @@ ROOT = (
     Route("GET", "users/{id}/teams", spaces.teams_of_user, scope="system"),
     Route("GET", "users/{id}/permissions", spaces.permissions_of_user, scope="system"),
     Route("GET", "teams", spaces.list_teams, "TeamView", scope="mixed"),
+    Route("GET", "teams/{id}", spaces.get_team, "TeamView", scope="mixed"),
     Route("GET", "events", spaces.list_events, "EventView", scope="mixed"),
     Route("GET", "events/{id}", spaces.get_event, "EventView", scope="mixed"),
     # `/api/Spaces-1`, the root of a space.

@@ -147,3 +147,7 @@ class _Quiet(WSGIRequestHandler):
 
     def log(self, type: str, message: str, *args: object) -> None:
         return
+
+    def connection_dropped(self, error: BaseException, environ: object = None) -> None:
+        """Nothing more is read from a connection that is gone, or that a fault has reset."""
+        self.close_connection = True

@@ -105,7 +105,7 @@ def test_a_secret_property_is_closed_and_kept(world: World) -> None:
         pytest.param([{"Actions": []}], "The Name field is required.", id="step without name"),
         pytest.param([step("One", kind="")], "The ActionType field is required.", id="action without type"),
         pytest.param([step("One", Condition="Maybe")], "Condition must be one of", id="unknown condition"),
-        pytest.param("nonsense", "Steps must be a list", id="steps are no list"),
+        pytest.param("nonsense", "The field Steps must be a list", id="steps are no list"),
     ],
 )
 def test_refused_processes(world: World, steps: Any, expected: str) -> None:
@@ -183,7 +183,7 @@ def test_a_sensitive_value_reads_as_null_and_is_kept(world: World) -> None:
         ),
         pytest.param([variable("", "1")], "The Name field is required.", id="no name"),
         pytest.param([variable("A", "1", Type="Teapot")], "Type must be one of", id="unknown type"),
-        pytest.param("nonsense", "Variables must be a list", id="no list"),
+        pytest.param("nonsense", "The field Variables must be a list", id="no list"),
     ],
 )
 def test_refused_variables(world: World, sent: Any, expected: str) -> None:

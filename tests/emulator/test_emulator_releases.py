@@ -182,7 +182,7 @@ def test_versions_sort_as_semver_does() -> None:
         "1.10.0",
         "2026.11.1",
     ]
-    assert ordered == sorted(ordered[::-1], key=versions.order)
+    assert ordered == sorted(sorted(ordered), key=versions.order)
 
 
 # --- lifecycles ----------------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from generator.emulator import events, manifest, queue, refusals
 from generator.emulator.clock import iso, moment
 from generator.emulator.documents import Document, same_name
@@ -117,7 +115,7 @@ def new_deployment(
         "ForcePackageRedeployment": bool(body.get("ForcePackageRedeployment")),
     }
     for name in ("SkipActions", "SpecificMachineIds", "ExcludedMachineIds"):
-        deployment[name] = _texts(name, body.get(name))
+        deployment[name] = list(body.get(name) or ())
     description = f"Deploy {project['Name']} release {release['Version']} to {environment['Name']}"
     task = Task(
         id=task_id,
@@ -148,14 +146,6 @@ def new_deployment(
         user_id=user["Id"],
     )
     return deployment
-
-
-def _texts(name: str, value: Any) -> list[str]:
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise refusals.BAD_REQUEST(reason=f"{name} must be a list of ids.")
-    return list(value)
 
 
 def _check_tenant(project: Document, environment: Document, tenant: Document | None) -> None:

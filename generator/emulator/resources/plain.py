@@ -98,8 +98,6 @@ def _complete_phases(state: State, document: Document) -> None:
     """Fills what a phase leaves out (source: go-octopusdeploy, pkg/lifecycles/lifecycle_test.go, recorded)."""
     phases = []
     for number, phase in enumerate(document["Phases"] or ()):
-        if not isinstance(phase, dict):
-            raise refusals.BAD_REQUEST(reason="A phase must be an object.")
         complete: Document = {
             "Id": phase.get("Id") or f"{document.get('Id') or 'phase'}-{number + 1}",
             "Name": phase.get("Name") or f"Phase {number + 1}",

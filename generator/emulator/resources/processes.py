@@ -11,6 +11,7 @@ from generator.emulator import refusals
 from generator.emulator.documents import Document, secret_properties, slug_of
 from generator.emulator.requests import Request, narrowed
 from generator.emulator.resources.projects import project_of
+from generator.emulator.shapes import objects
 from generator.emulator.state import State, snapshot_suffix
 
 # Source: docs, API reference, deployment processes; OctopusClients, Model/DeploymentStepResource.cs.
@@ -74,8 +75,6 @@ def completed_steps(steps: Any, before: list[Document]) -> list[Document]:
 
     Errors: Refused for names that are missing or used twice (without regard to case), unknown choices, wrong shapes.
     """
-    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
-        raise refusals.BAD_REQUEST(reason="Steps must be a list of objects.")
     actions_before = {action["Id"]: action for step in before for action in step["Actions"]}
     result: list[Document] = []
     for step in steps:
@@ -101,8 +100,6 @@ def completed_steps(steps: Any, before: list[Document]) -> list[Document]:
 
 
 def _completed_action(action: Any, before: Mapping[str, Document]) -> Document:
-    if not isinstance(action, dict):
-        raise refusals.BAD_REQUEST(reason="Actions must be a list of objects.")
     name = _name(action)
     old = before.get(str(action.get("Id")), {})
     own: Document = {
@@ -116,6 +113,7 @@ def _completed_action(action: Any, before: Mapping[str, Document]) -> Document:
     if not own["ActionType"]:
         raise refusals.REQUIRED(field="ActionType")
     _check_choices(own, "action Condition")
+    own["Packages"] = objects(own["Packages"], "Packages")
     own["Properties"] = secret_properties(action.get("Properties"), old.get("Properties", {}))
     for package in own["Packages"]:
         package["Id"] = package.get("Id") or str(uuid.uuid4())

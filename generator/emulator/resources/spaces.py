@@ -247,6 +247,10 @@ def list_teams(request: Request) -> Document:
     return request.page_of("Team", "Teams", sorted(request.state.collection("Teams").values(), key=by_name))
 
 
+def get_team(request: Request) -> Document:
+    return request.show("Teams", request.find("Teams", request.argument("id")))
+
+
 def list_events(request: Request) -> Document:
     """The audit log, newest first (source of fields: OctopusClients, Model/EventResource.cs)."""
     query = request.query

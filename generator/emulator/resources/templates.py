@@ -12,6 +12,7 @@ from generator.emulator.documents import Document, Secret, secret_properties
 from generator.emulator.kinds import ACTION_TEMPLATES
 from generator.emulator.requests import Answer, Request, by_name, created, narrowed
 from generator.emulator.resources import updates
+from generator.emulator.shapes import objects
 from generator.emulator.state import State
 
 TEMPLATE_ID = "Octopus.Action.Template.Id"
@@ -100,7 +101,7 @@ def _refuse_used_version(request: Request, template: Document) -> None:
 
 def _contents(request: Request, body: Document, before: Document) -> Document:
     old_parameters = {item["Id"]: item for item in before.get("Parameters", ())}
-    packages = copy.deepcopy(body.get("Packages") or [])
+    packages = copy.deepcopy(objects(body.get("Packages"), "Packages"))
     unknown = [
         package["FeedId"]
         for package in packages

@@ -11,6 +11,7 @@ from generator.emulator.documents import Document, Secret
 from generator.emulator.kinds import LIBRARY_SETS
 from generator.emulator.requests import Answer, Request, by_name, created, narrowed
 from generator.emulator.resources.projects import project_of
+from generator.emulator.shapes import objects
 from generator.emulator.state import State, snapshot_suffix
 
 # Source: OctopusClients, Model/VariableType.cs.
@@ -86,10 +87,7 @@ def _replace(request: Request, variables: Document) -> Document:
     if body["Version"] != variables["Version"]:
         raise refusals.STALE_VARIABLES()
     before = {item["Id"]: item for item in variables["Variables"]}
-    sent = body.get("Variables")
-    if not isinstance(sent, list) or not all(isinstance(item, dict) for item in sent):
-        raise refusals.BAD_REQUEST(reason="Variables must be a list of objects.")
-    after = [_completed(item, before) for item in sent]
+    after = [_completed(item, before) for item in objects(body.get("Variables"), "Variables")]
     if len({item["Id"] for item in after}) != len(after):
         raise refusals.DUPLICATE_VARIABLE_IDS()
     variables["Variables"] = after
