@@ -44,9 +44,13 @@ TYPES: Mapping[str, Check] = {
 }
 
 
-def _same(one: object, other: object) -> bool:
+def _same(one: Any, other: Any) -> bool:
     """JSON's equality: true is not 1."""
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 class _Compiler:
@@ -106,8 +110,6 @@ class _Compiler:
         return lambda value: any(_same(value, known) for known in values)
 
     def _const(self, wanted: Any) -> Check:
-        if isinstance(wanted, dict | list):
-            raise UnknownKeyword("const")
         return lambda value: _same(value, wanted)
 
     def _allOf(self, schemas: list[Any]) -> Check:
@@ -170,6 +172,13 @@ class _Compiler:
     def _maxItems(self, most: int) -> Check:
         return lambda value: not isinstance(value, list) or len(value) <= most
 
+    def _uniqueItems(self, wanted: bool) -> Check:
+        def check(value: Any) -> bool:
+            items = value if wanted and isinstance(value, list) else []
+            return not any(_same(one, other) for index, one in enumerate(items) for other in items[:index])
+
+        return check
+
     def _minProperties(self, least: int) -> Check:
         return lambda value: not isinstance(value, dict) or len(value) >= least
 
@@ -221,6 +230,15 @@ class _Compiler:
 
 _KNOWN = frozenset(
     {"$ref", "type", "enum", "const", "allOf", "anyOf", "oneOf", "not", "pattern", "minLength", "maxLength"}
-    | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "items", "minItems", "maxItems"}
+    | {
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "items",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+    }
     | {"minProperties", "maxProperties", "propertyNames", "dependentRequired"}
 )

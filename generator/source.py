@@ -152,11 +152,8 @@ def _syntax_problem(text: str, name: str, error: yaml.MarkedYAMLError) -> Proble
     """The parser's complaint in words for people. Both of PyYAML's parsers are understood, so the order matters."""
     told = error.problem or ""
     mark = error.problem_mark or error.context_mark
-    character = ""
-    if mark is not None:
-        lines = text.split("\n")
-        line = lines[mark.line] if mark.line < len(lines) else ""
-        character = line[mark.column : mark.column + 1]
+    lines = [*text.split("\n"), ""]  # a parser may point behind the end
+    character = lines[min(mark.line, len(lines) - 1)][mark.column : mark.column + 1] if mark else ""
     if "tab" in told or (character == "\t" and "cannot start" in told):
         return _problem(name, mark, "not YAML: a tab stands where YAML wants spaces", "indent with spaces")
     if "unexpected end of stream" in told and "quoted" in (error.context or ""):
@@ -184,7 +181,7 @@ def _syntax_problem(text: str, name: str, error: yaml.MarkedYAMLError) -> Proble
         return _problem(name, mark, "not YAML: this anchor's name is taken")
     hint = "check the indentation, and that the quotes and brackets above are closed"
     if error.context and "flow" in error.context:
-        if error.context_mark and " #" in text.split("\n")[error.context_mark.line]:
+        if error.context_mark and " #" in lines[min(error.context_mark.line, len(lines) - 1)]:
             hint = "a '#' after a space begins a comment: put the text that holds it in quotes"
         return _problem(
             name, error.context_mark or mark, "not YAML: the bracket that opens here is not closed", hint
