@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 1
-# digest: sha256:f4df84795684e7dd91b69ff3a6fa0eb0bf1dad1ee0d03678061f09982387830d
+# digest: sha256:f674d2e884f58948ef1fe09456fced84f4c888e94aca0823a0fb1e4122c1a75a
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import (
     Any,
     Callable,
@@ -687,68 +688,13 @@ def write_result(step: Step, failure: Optional[StepFailure]) -> None:
     step.artifact(f"{action}.result.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-# ---- generator/runtime/api.py ----
-
-USER_AGENT = "octosteps"
-FIRST_PATIENCE = (
-    60.0  # seconds, while the server has never answered: then a wrong address is the likelier cause
-)
-USUAL_PATIENCE = 300.0
-REQUEST_TIMEOUT = 60.0
-LONGEST_PAUSE = 30.0
-LONGEST_RETRY_AFTER = 120.0
-PAGE_SIZE = 100
-IDS_PER_REQUEST = 200  # an id takes some 20 bytes of the URL
-TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
-REDIRECTS = (301, 302, 303, 307, 308)
-
-# The permission that a request most likely lacks, by the first word of its path within the space.
-PERMISSIONS: Mapping[tuple[str, str], str] = {
-    ("GET", "projects"): "ProjectView (and ReleaseView for releases)",
-    ("GET", "environments"): "EnvironmentView",
-    ("GET", "tenants"): "TenantView",
-    ("GET", "channels"): "ProjectView",
-    ("GET", "releases"): "ReleaseView",
-    ("GET", "deployments"): "DeploymentView",
-    ("POST", "deployments"): "DeploymentCreate",
-    ("GET", "tasks"): "TaskView",
-    ("POST", "tasks"): "TaskCancel",
-    ("GET", "interruptions"): "InterruptionView",
-}
-
-
-class ApiError(StepFailure):
-    """The server's refusal, in its own words, with what to fix."""
-
-    def __init__(
-        self, request: str, status: int, message: str, *, hint: str = "", retry_after: float = 0.0
-    ) -> None:
-        words = f"{request}: {status} {message}".rstrip() + (f" ({hint})" if hint else "")
-        super().__init__(REFUSED_BY_SERVER, words)
-        self.status = status
-        self.message = message
-        self.retry_after = retry_after
-
-
-class ApiUnreachable(StepFailure):
-    """A read brought no usable answer within its patience."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(GAVE_UP, sentence)
-
+# ---- generator/runtime/transport.py ----
 
 class ConnectionMisconfigured(StepFailure):
     """No request can succeed before somebody changes the connection fields."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(MISCONFIGURED, sentence)
-
-
-class LostAnswer(StepFailure):
-    """Whether a write took place is not known."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(GAVE_UP, sentence)
 
 
 class HttpRequest(NamedTuple):
@@ -833,6 +779,63 @@ def tls_context(ca: str) -> Any:
         except (OSError, ValueError) as error:
             raise ConnectionMisconfigured(f"the CA file cannot be read: {error}") from None
     return context
+
+
+# ---- generator/runtime/api.py ----
+
+USER_AGENT = "octosteps"
+FIRST_PATIENCE = (
+    60.0  # seconds, while the server has never answered: then a wrong address is the likelier cause
+)
+USUAL_PATIENCE = 300.0
+REQUEST_TIMEOUT = 60.0
+LONGEST_PAUSE = 30.0
+LONGEST_RETRY_AFTER = 120.0
+PAGE_SIZE = 100
+IDS_PER_REQUEST = 200  # an id takes some 20 bytes of the URL
+TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
+REDIRECTS = (301, 302, 303, 307, 308)
+
+# The permission that a request most likely lacks, by the first word of its path within the space.
+PERMISSIONS: Mapping[tuple[str, str], str] = {
+    ("GET", "projects"): "ProjectView (and ReleaseView for releases)",
+    ("GET", "environments"): "EnvironmentView",
+    ("GET", "tenants"): "TenantView",
+    ("GET", "channels"): "ProjectView",
+    ("GET", "releases"): "ReleaseView",
+    ("GET", "deployments"): "DeploymentView",
+    ("POST", "deployments"): "DeploymentCreate",
+    ("GET", "tasks"): "TaskView",
+    ("POST", "tasks"): "TaskCancel",
+    ("GET", "interruptions"): "InterruptionView",
+}
+
+
+class ApiError(StepFailure):
+    """The server's refusal, in its own words, with what to fix."""
+
+    def __init__(
+        self, request: str, status: int, message: str, *, hint: str = "", retry_after: float = 0.0
+    ) -> None:
+        words = f"{request}: {status} {message}".rstrip() + (f" ({hint})" if hint else "")
+        super().__init__(REFUSED_BY_SERVER, words)
+        self.status = status
+        self.message = message
+        self.retry_after = retry_after
+
+
+class ApiUnreachable(StepFailure):
+    """A read brought no usable answer within its patience."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(GAVE_UP, sentence)
+
+
+class LostAnswer(StepFailure):
+    """Whether a write took place is not known."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(GAVE_UP, sentence)
 
 
 def parse_server_url(text: str) -> str:
@@ -1638,6 +1641,8 @@ MARKER = re.compile(r"\[octosteps (?P<key>[0-9a-f]{24}) (?P<attempt>[0-9]+) (?:a
 CLOCK_MARGIN = timedelta(minutes=10)  # own server and the children's may be two servers
 LOOK_FOR_LOST = 60.0
 LOOK_INTERVAL = 5.0
+LATE_WRITE = 600.0  # a write whose answer was lost may be carried out later than it was repeated
+LATE_WRITE_INTERVAL = 20.0
 MOST_POSTS = 5
 MOST_ROUNDS = 4
 
@@ -1746,6 +1751,8 @@ class Errand:
         self.place = intention.place
         self.withdrawn: set[str] = set()
         self.rounds = 0
+        self.lost_at: Optional[float] = None
+        self.looked_for_late_at = 0.0
 
     def decide(self) -> Decision:
         """What to do, by reading alone."""
@@ -1847,6 +1854,7 @@ class Errand:
                 self.log.warning(
                     f"{error.sentence}. Looking for {LOOK_FOR_LOST:.0f} s whether it was made all the same."
                 )
+                self.lost_at = self.looked_for_late_at = self.api.clock()
                 lost = self.look_for_lost(attempt)
                 if lost is not None:
                     self.log.info(f"It was made: {lost.link or lost.id}")
@@ -1901,6 +1909,17 @@ class Errand:
     def is_fresh_success(self, other: Deployment, horizon: int) -> bool:
         return other.task.state == "Success" and other.number > horizon
 
+    def look_for_late(self, child: Child) -> None:
+        """Finds what a lost write brings about after all while `child` is awaited: once that has ended, the other would begin."""
+        now = self.api.clock()
+        attempt = marked_attempt(child.deployment, self.intention.key)
+        if self.lost_at is None or not attempt or now - self.lost_at > LATE_WRITE:
+            return
+        if now - self.looked_for_late_at >= LATE_WRITE_INTERVAL:
+            self.looked_for_late_at = now
+            group = [one for one in self.list_recent() if marked_attempt(one, self.intention.key) == attempt]
+            self.withdraw_all(group, child.deployment)
+
     def withdraw_all(self, group: Sequence[Deployment], ours: Deployment) -> None:
         for other in group:
             if other.id != ours.id and other.task.is_alive and not self.withdraw(other):
@@ -1940,42 +1959,55 @@ class Errand:
         return child
 
     def follow(self, child: Child) -> Child:
-        """The newer deployment of the same release for which the server gave up `child`, or `child` itself."""
+        """The deployment of the same release for which the server gave up `child`, or `child` itself."""
         ended = child.deployment
         successor = find_successor(self.api, self.place, ended, ignored=self.withdrawn)
-        if successor is not None:
-            if successor.release_id == ended.release_id:
-                heir = self.find_heir(ended)
-                if heir is not None:
-                    self.log.info(
-                        f"The server gave it up for a newer one of the same release, which is followed: {heir.link}"
-                    )
-                    return Child(heir, bool(marked_attempt(heir, self.intention.key)))
+        if successor is not None and successor.release_id != ended.release_id:
             number = read_release_of(self.api, successor)["Version"]
             raise StepFailure(
                 CANCELLED, f"{self.place} was superseded by {number}: {successor.link or successor.id}"
             )
-        if not child.is_ours and self.withdrawn and not ended.began and self.rounds < MOST_ROUNDS:
-            # We gave up our own for one that was then cancelled before it began: nobody has carried it out.
+        heir = self.find_heir(ended) if successor is not None else None
+        if heir is not None:
+            self.log.info(
+                f"The server gave it up for another one of the same release, which is followed: {heir.link}"
+            )
+            return Child(heir, bool(marked_attempt(heir, self.intention.key)))
+        nobody_did = successor is not None or (not child.is_ours and bool(self.withdrawn))
+        if (
+            nobody_did
+            and not ended.began
+            and self.intention.condition != ALWAYS
+            and self.rounds < MOST_ROUNDS
+        ):
+            # Ours made way for another one that was then cancelled before it began: look at everything anew.
+            self.withdrawn.add(ended.id)
             return self.carry_out(self.decide())
+        if successor is not None:
+            link = successor.link or successor.id
+            raise StepFailure(
+                CANCELLED,
+                f"{self.place} was superseded by one of the same release, which was cancelled too: {link}",
+            )
         return child
 
     def find_heir(self, ended: Deployment) -> Optional[Deployment]:
-        """The newest deployment of the release after `ended` that lives or has succeeded; whoever withdraws one makes another."""
+        """The deployment of the release that lives, or has succeeded since `ended` was given up."""
         deadline = self.api.clock() + LOOK_FOR_LOST / 2
         while True:
-            newer = [
-                one
-                for one in self.list_recent()
-                if one.number > ended.number
-                and one.release_id == ended.release_id
-                and (one.task.is_alive or one.task.state == "Success")
+            now = utc_now(self.api)
+            others = [
+                one for one in self.list_recent() if one.release_id == ended.release_id and one.id != ended.id
             ]
-            if newer:
-                return max(newer, key=lambda deployment: deployment.number)
-            if self.api.clock() >= deadline:
-                return None
+            heir = standing([one for one in others if one.task.is_active(now) or has_ended_since(one, ended)])
+            if heir is not None or self.api.clock() >= deadline:
+                return heir
             self.api.sleep(LOOK_INTERVAL)
+
+
+def has_ended_since(one: Deployment, other: Deployment) -> bool:
+    ours, theirs = one.task.completed, other.task.completed
+    return ours is not None and theirs is not None and ours >= theirs
 
 
 # ---- generator/runtime/waiting.py ----
@@ -2091,12 +2123,15 @@ def poll_interval(age: float, *, queued: bool, rich: bool, usual_left: Optional[
             return min(LONGEST_INTERVAL, usual_left / 3)
         if usual_left > -60:
             return 4.0
-    slowly = age / 6 + 1 if queued else age / 10
+    slowly = age / 3 + 1 if queued else age / 5
     return max(SHORTEST_INTERVAL, min(LONGEST_INTERVAL, slowly))
 
 
 class Waiter:
-    """Follows `watches` by one batched request a poll; what the budget leaves goes to steps, queue reasons, interruptions."""
+    """Follows `watches` by one batched request a poll; what the budget leaves goes to steps, queue reasons, interruptions.
+
+    `aside` is called once a poll while something is still awaited.
+    """
 
     def __init__(
         self,
@@ -2106,6 +2141,7 @@ class Waiter:
         limits: Limits,
         *,
         stop: Callable[[Sequence[Watch]], bool] = all_ended,
+        aside: Callable[[], None] = lambda: None,
         usual: Optional[timedelta] = None,
     ) -> None:
         self.api = api
@@ -2113,6 +2149,7 @@ class Waiter:
         self.watches = list(watches)
         self.limits = limits
         self.stop = stop
+        self.aside = aside
         self.usual = usual
         self.budget = RequestBudget(api)
         self.changed_at = self.looked_at = api.clock()
@@ -2135,6 +2172,7 @@ class Waiter:
                 late = [watch for watch in self.alive() if watch.left(self.limits) <= 0]
                 if late:
                     return late
+                self.aside()
                 self.api.sleep(self.interval())
         except StepFailure as failure:
             left_behind = ", ".join(str(watch) for watch in self.alive())
@@ -2248,8 +2286,11 @@ class Waiter:
             if not self.shows_details or self.budget.level() < 1:
                 break
             self.read_details(watch)
+        moment = utc_now(self.api)
         for watch in sorted(waiting, key=lambda one: one.reason_at):
-            if self.budget.level() >= 4 and now - watch.reason_at >= QUEUE_REASON_INTERVAL:
+            if watch.task and watch.task.queued and watch.task.is_scheduled(moment):
+                watch.queue_reason = f"until {watch.task.queued:%Y-%m-%d %H:%M} UTC"
+            elif self.budget.level() >= 4 and now - watch.reason_at >= QUEUE_REASON_INTERVAL:
                 self.read_queue_reason(watch, now)
 
     def read_queue_reason(self, watch: Watch, now: float) -> None:
@@ -2260,7 +2301,8 @@ class Waiter:
             return
         ahead = [item.get("Description") or item["Id"] for item in page.get("Items") or ()]
         more = page.get("TotalResults", len(ahead)) - len(ahead)
-        watch.queue_reason = ", ".join(ahead) + (f" and {more} more" if ahead and more > 0 else "")
+        watch.queue_reason = "behind " + ", ".join(ahead) if ahead else ""
+        watch.queue_reason += f" and {more} more" if ahead and more > 0 else ""
 
     def tell_interruptions(self, asked: Sequence[Watch]) -> None:
         """What people are asked, by one list for all tasks."""
@@ -2283,17 +2325,24 @@ class Waiter:
     def tell_changes(self) -> None:
         """Prints what is new: states, steps, the reason for standing in the queue; and moves the progress bar."""
         for watch in self.watches:
-            words = watch.state_in_words()
-            if watch.queue_reason and watch.task and watch.task.is_waiting_in_queue:
-                words += f" behind {watch.queue_reason}"
+            # What leads to the end is told before it, what follows from a beginning after it.
+            if watch.is_alive:
+                self.tell_state(watch)
             for step in watch.steps:
                 if step.status != "Pending" and watch.told_steps.get(step.title) != step.status:
                     watch.told_steps[step.title] = step.status
                     self.log.info(f"{watch.label}: {step}")
-            if words != watch.told:
-                watch.told = words
-                self.log.info(f"{watch.label}: {words}")
+            if not watch.is_alive:
+                self.tell_state(watch)
         self.tell_progress()
+
+    def tell_state(self, watch: Watch) -> None:
+        words = watch.state_in_words()
+        if watch.queue_reason and watch.task and watch.task.is_waiting_in_queue:
+            words += f" {watch.queue_reason}"
+        if words != watch.told:
+            watch.told = words
+            self.log.info(f"{watch.label}: {words}")
 
     def tell_progress(self) -> None:
         ended = len(self.watches) - len(self.alive())
@@ -2437,10 +2486,15 @@ def watch_child(
         watch = Watch(label, child.deployment.task.id, child.deployment.link)
         # Set before the wait: a later step may want to know them even when this one is cut off.
         set_outputs(step, release, child.deployment, changed=child.is_ours)
-        late = Waiter(api, step.log, [watch], limits, usual=usual_run_time(api, errand)).wait()
+        waiter = Waiter(api, step.log, [watch], limits, usual=usual_run_time(api, errand))
+        waiter.aside = partial(errand.look_for_late, child)
+        late = waiter.wait()
         task = give_up(step, parameters, api, watch, child, release) if late else watch.task
         assert task is not None
-        after = errand.recheck(child, task)
+        try:
+            after = errand.recheck(child, task)
+        except (ApiError, ApiUnreachable) as error:
+            step.fail(error.kind, f"{error.sentence}; before that, {watch} had ended as {task.state}")
         if after.deployment.id == child.deployment.id:
             break
         child = after
@@ -2468,7 +2522,10 @@ def give_up(
         words = f"{watch} has run for {spoken(parameters.run_limit)}"
     cancels = parameters.on_timeout == "cancel" and child.is_ours
     if cancels:
-        task = cancel_task(api, watch.task_id)
+        try:
+            task = cancel_task(api, watch.task_id)
+        except ApiError as error:
+            step.fail(TIMED_OUT, f"{words}; it could not be cancelled: {error.sentence}")
     set_outputs(step, release, child.deployment._replace(task=task), changed=child.is_ours)
     if not cancels:
         reason = "as the step is told" if child.is_ours else "for somebody else started it"

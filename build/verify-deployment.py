@@ -6,7 +6,7 @@
 # spec: step_templates/verify-deployment.yaml
 # id: cbe89e34-e169-4895-b3f5-d21f03eebe63
 # revision: 1
-# digest: sha256:b783473b290301d0438a7d47f7532b32e3feb4826441d34af78532f61bcdb0d4
+# digest: sha256:4601c4f9e52de29e98568cc0add6068fe88e8a21301868ed040ac7481817ad65
 
 from __future__ import annotations
 
@@ -627,68 +627,13 @@ def write_result(step: Step, failure: Optional[StepFailure]) -> None:
     step.artifact(f"{action}.result.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-# ---- generator/runtime/api.py ----
-
-USER_AGENT = "octosteps"
-FIRST_PATIENCE = (
-    60.0  # seconds, while the server has never answered: then a wrong address is the likelier cause
-)
-USUAL_PATIENCE = 300.0
-REQUEST_TIMEOUT = 60.0
-LONGEST_PAUSE = 30.0
-LONGEST_RETRY_AFTER = 120.0
-PAGE_SIZE = 100
-IDS_PER_REQUEST = 200  # an id takes some 20 bytes of the URL
-TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
-REDIRECTS = (301, 302, 303, 307, 308)
-
-# The permission that a request most likely lacks, by the first word of its path within the space.
-PERMISSIONS: Mapping[tuple[str, str], str] = {
-    ("GET", "projects"): "ProjectView (and ReleaseView for releases)",
-    ("GET", "environments"): "EnvironmentView",
-    ("GET", "tenants"): "TenantView",
-    ("GET", "channels"): "ProjectView",
-    ("GET", "releases"): "ReleaseView",
-    ("GET", "deployments"): "DeploymentView",
-    ("POST", "deployments"): "DeploymentCreate",
-    ("GET", "tasks"): "TaskView",
-    ("POST", "tasks"): "TaskCancel",
-    ("GET", "interruptions"): "InterruptionView",
-}
-
-
-class ApiError(StepFailure):
-    """The server's refusal, in its own words, with what to fix."""
-
-    def __init__(
-        self, request: str, status: int, message: str, *, hint: str = "", retry_after: float = 0.0
-    ) -> None:
-        words = f"{request}: {status} {message}".rstrip() + (f" ({hint})" if hint else "")
-        super().__init__(REFUSED_BY_SERVER, words)
-        self.status = status
-        self.message = message
-        self.retry_after = retry_after
-
-
-class ApiUnreachable(StepFailure):
-    """A read brought no usable answer within its patience."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(GAVE_UP, sentence)
-
+# ---- generator/runtime/transport.py ----
 
 class ConnectionMisconfigured(StepFailure):
     """No request can succeed before somebody changes the connection fields."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(MISCONFIGURED, sentence)
-
-
-class LostAnswer(StepFailure):
-    """Whether a write took place is not known."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(GAVE_UP, sentence)
 
 
 class HttpRequest(NamedTuple):
@@ -773,6 +718,63 @@ def tls_context(ca: str) -> Any:
         except (OSError, ValueError) as error:
             raise ConnectionMisconfigured(f"the CA file cannot be read: {error}") from None
     return context
+
+
+# ---- generator/runtime/api.py ----
+
+USER_AGENT = "octosteps"
+FIRST_PATIENCE = (
+    60.0  # seconds, while the server has never answered: then a wrong address is the likelier cause
+)
+USUAL_PATIENCE = 300.0
+REQUEST_TIMEOUT = 60.0
+LONGEST_PAUSE = 30.0
+LONGEST_RETRY_AFTER = 120.0
+PAGE_SIZE = 100
+IDS_PER_REQUEST = 200  # an id takes some 20 bytes of the URL
+TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
+REDIRECTS = (301, 302, 303, 307, 308)
+
+# The permission that a request most likely lacks, by the first word of its path within the space.
+PERMISSIONS: Mapping[tuple[str, str], str] = {
+    ("GET", "projects"): "ProjectView (and ReleaseView for releases)",
+    ("GET", "environments"): "EnvironmentView",
+    ("GET", "tenants"): "TenantView",
+    ("GET", "channels"): "ProjectView",
+    ("GET", "releases"): "ReleaseView",
+    ("GET", "deployments"): "DeploymentView",
+    ("POST", "deployments"): "DeploymentCreate",
+    ("GET", "tasks"): "TaskView",
+    ("POST", "tasks"): "TaskCancel",
+    ("GET", "interruptions"): "InterruptionView",
+}
+
+
+class ApiError(StepFailure):
+    """The server's refusal, in its own words, with what to fix."""
+
+    def __init__(
+        self, request: str, status: int, message: str, *, hint: str = "", retry_after: float = 0.0
+    ) -> None:
+        words = f"{request}: {status} {message}".rstrip() + (f" ({hint})" if hint else "")
+        super().__init__(REFUSED_BY_SERVER, words)
+        self.status = status
+        self.message = message
+        self.retry_after = retry_after
+
+
+class ApiUnreachable(StepFailure):
+    """A read brought no usable answer within its patience."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(GAVE_UP, sentence)
+
+
+class LostAnswer(StepFailure):
+    """Whether a write took place is not known."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(GAVE_UP, sentence)
 
 
 def parse_server_url(text: str) -> str:

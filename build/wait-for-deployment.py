@@ -6,7 +6,7 @@
 # spec: step_templates/wait-for-deployment.yaml
 # id: c7f9d6f3-524a-4b5e-9a6d-1fc23dca74cf
 # revision: 1
-# digest: sha256:1e332e14524cbdc0aa533282d573e073cb25c32b2ef6b9d53bac8bdac9c7c253
+# digest: sha256:2b180fe2c5c47e76bde58f7d4afc75f132b7a002b0324d5f7fe60852fea293fd
 
 from __future__ import annotations
 
@@ -705,68 +705,13 @@ def write_result(step: Step, failure: Optional[StepFailure]) -> None:
     step.artifact(f"{action}.result.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-# ---- generator/runtime/api.py ----
-
-USER_AGENT = "octosteps"
-FIRST_PATIENCE = (
-    60.0  # seconds, while the server has never answered: then a wrong address is the likelier cause
-)
-USUAL_PATIENCE = 300.0
-REQUEST_TIMEOUT = 60.0
-LONGEST_PAUSE = 30.0
-LONGEST_RETRY_AFTER = 120.0
-PAGE_SIZE = 100
-IDS_PER_REQUEST = 200  # an id takes some 20 bytes of the URL
-TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
-REDIRECTS = (301, 302, 303, 307, 308)
-
-# The permission that a request most likely lacks, by the first word of its path within the space.
-PERMISSIONS: Mapping[tuple[str, str], str] = {
-    ("GET", "projects"): "ProjectView (and ReleaseView for releases)",
-    ("GET", "environments"): "EnvironmentView",
-    ("GET", "tenants"): "TenantView",
-    ("GET", "channels"): "ProjectView",
-    ("GET", "releases"): "ReleaseView",
-    ("GET", "deployments"): "DeploymentView",
-    ("POST", "deployments"): "DeploymentCreate",
-    ("GET", "tasks"): "TaskView",
-    ("POST", "tasks"): "TaskCancel",
-    ("GET", "interruptions"): "InterruptionView",
-}
-
-
-class ApiError(StepFailure):
-    """The server's refusal, in its own words, with what to fix."""
-
-    def __init__(
-        self, request: str, status: int, message: str, *, hint: str = "", retry_after: float = 0.0
-    ) -> None:
-        words = f"{request}: {status} {message}".rstrip() + (f" ({hint})" if hint else "")
-        super().__init__(REFUSED_BY_SERVER, words)
-        self.status = status
-        self.message = message
-        self.retry_after = retry_after
-
-
-class ApiUnreachable(StepFailure):
-    """A read brought no usable answer within its patience."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(GAVE_UP, sentence)
-
+# ---- generator/runtime/transport.py ----
 
 class ConnectionMisconfigured(StepFailure):
     """No request can succeed before somebody changes the connection fields."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(MISCONFIGURED, sentence)
-
-
-class LostAnswer(StepFailure):
-    """Whether a write took place is not known."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(GAVE_UP, sentence)
 
 
 class HttpRequest(NamedTuple):
@@ -851,6 +796,63 @@ def tls_context(ca: str) -> Any:
         except (OSError, ValueError) as error:
             raise ConnectionMisconfigured(f"the CA file cannot be read: {error}") from None
     return context
+
+
+# ---- generator/runtime/api.py ----
+
+USER_AGENT = "octosteps"
+FIRST_PATIENCE = (
+    60.0  # seconds, while the server has never answered: then a wrong address is the likelier cause
+)
+USUAL_PATIENCE = 300.0
+REQUEST_TIMEOUT = 60.0
+LONGEST_PAUSE = 30.0
+LONGEST_RETRY_AFTER = 120.0
+PAGE_SIZE = 100
+IDS_PER_REQUEST = 200  # an id takes some 20 bytes of the URL
+TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
+REDIRECTS = (301, 302, 303, 307, 308)
+
+# The permission that a request most likely lacks, by the first word of its path within the space.
+PERMISSIONS: Mapping[tuple[str, str], str] = {
+    ("GET", "projects"): "ProjectView (and ReleaseView for releases)",
+    ("GET", "environments"): "EnvironmentView",
+    ("GET", "tenants"): "TenantView",
+    ("GET", "channels"): "ProjectView",
+    ("GET", "releases"): "ReleaseView",
+    ("GET", "deployments"): "DeploymentView",
+    ("POST", "deployments"): "DeploymentCreate",
+    ("GET", "tasks"): "TaskView",
+    ("POST", "tasks"): "TaskCancel",
+    ("GET", "interruptions"): "InterruptionView",
+}
+
+
+class ApiError(StepFailure):
+    """The server's refusal, in its own words, with what to fix."""
+
+    def __init__(
+        self, request: str, status: int, message: str, *, hint: str = "", retry_after: float = 0.0
+    ) -> None:
+        words = f"{request}: {status} {message}".rstrip() + (f" ({hint})" if hint else "")
+        super().__init__(REFUSED_BY_SERVER, words)
+        self.status = status
+        self.message = message
+        self.retry_after = retry_after
+
+
+class ApiUnreachable(StepFailure):
+    """A read brought no usable answer within its patience."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(GAVE_UP, sentence)
+
+
+class LostAnswer(StepFailure):
+    """Whether a write took place is not known."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(GAVE_UP, sentence)
 
 
 def parse_server_url(text: str) -> str:
@@ -1685,12 +1687,15 @@ def poll_interval(age: float, *, queued: bool, rich: bool, usual_left: Optional[
             return min(LONGEST_INTERVAL, usual_left / 3)
         if usual_left > -60:
             return 4.0
-    slowly = age / 6 + 1 if queued else age / 10
+    slowly = age / 3 + 1 if queued else age / 5
     return max(SHORTEST_INTERVAL, min(LONGEST_INTERVAL, slowly))
 
 
 class Waiter:
-    """Follows `watches` by one batched request a poll; what the budget leaves goes to steps, queue reasons, interruptions."""
+    """Follows `watches` by one batched request a poll; what the budget leaves goes to steps, queue reasons, interruptions.
+
+    `aside` is called once a poll while something is still awaited.
+    """
 
     def __init__(
         self,
@@ -1700,6 +1705,7 @@ class Waiter:
         limits: Limits,
         *,
         stop: Callable[[Sequence[Watch]], bool] = all_ended,
+        aside: Callable[[], None] = lambda: None,
         usual: Optional[timedelta] = None,
     ) -> None:
         self.api = api
@@ -1707,6 +1713,7 @@ class Waiter:
         self.watches = list(watches)
         self.limits = limits
         self.stop = stop
+        self.aside = aside
         self.usual = usual
         self.budget = RequestBudget(api)
         self.changed_at = self.looked_at = api.clock()
@@ -1729,6 +1736,7 @@ class Waiter:
                 late = [watch for watch in self.alive() if watch.left(self.limits) <= 0]
                 if late:
                     return late
+                self.aside()
                 self.api.sleep(self.interval())
         except StepFailure as failure:
             left_behind = ", ".join(str(watch) for watch in self.alive())
@@ -1842,8 +1850,11 @@ class Waiter:
             if not self.shows_details or self.budget.level() < 1:
                 break
             self.read_details(watch)
+        moment = utc_now(self.api)
         for watch in sorted(waiting, key=lambda one: one.reason_at):
-            if self.budget.level() >= 4 and now - watch.reason_at >= QUEUE_REASON_INTERVAL:
+            if watch.task and watch.task.queued and watch.task.is_scheduled(moment):
+                watch.queue_reason = f"until {watch.task.queued:%Y-%m-%d %H:%M} UTC"
+            elif self.budget.level() >= 4 and now - watch.reason_at >= QUEUE_REASON_INTERVAL:
                 self.read_queue_reason(watch, now)
 
     def read_queue_reason(self, watch: Watch, now: float) -> None:
@@ -1854,7 +1865,8 @@ class Waiter:
             return
         ahead = [item.get("Description") or item["Id"] for item in page.get("Items") or ()]
         more = page.get("TotalResults", len(ahead)) - len(ahead)
-        watch.queue_reason = ", ".join(ahead) + (f" and {more} more" if ahead and more > 0 else "")
+        watch.queue_reason = "behind " + ", ".join(ahead) if ahead else ""
+        watch.queue_reason += f" and {more} more" if ahead and more > 0 else ""
 
     def tell_interruptions(self, asked: Sequence[Watch]) -> None:
         """What people are asked, by one list for all tasks."""
@@ -1877,17 +1889,24 @@ class Waiter:
     def tell_changes(self) -> None:
         """Prints what is new: states, steps, the reason for standing in the queue; and moves the progress bar."""
         for watch in self.watches:
-            words = watch.state_in_words()
-            if watch.queue_reason and watch.task and watch.task.is_waiting_in_queue:
-                words += f" behind {watch.queue_reason}"
+            # What leads to the end is told before it, what follows from a beginning after it.
+            if watch.is_alive:
+                self.tell_state(watch)
             for step in watch.steps:
                 if step.status != "Pending" and watch.told_steps.get(step.title) != step.status:
                     watch.told_steps[step.title] = step.status
                     self.log.info(f"{watch.label}: {step}")
-            if words != watch.told:
-                watch.told = words
-                self.log.info(f"{watch.label}: {words}")
+            if not watch.is_alive:
+                self.tell_state(watch)
         self.tell_progress()
+
+    def tell_state(self, watch: Watch) -> None:
+        words = watch.state_in_words()
+        if watch.queue_reason and watch.task and watch.task.is_waiting_in_queue:
+            words += f" {watch.queue_reason}"
+        if words != watch.told:
+            watch.told = words
+            self.log.info(f"{watch.label}: {words}")
 
     def tell_progress(self) -> None:
         ended = len(self.watches) - len(self.alive())
