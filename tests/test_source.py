@@ -332,6 +332,7 @@ def schemas() -> list[Mapping[str, Any]]:
 
 
 TEXTS = (
+    "deployment",
     "text",
     "a - b",
     "x.py",
@@ -361,7 +362,7 @@ def value_like(schema: Any, root: Any, dice: random.Random) -> Any:
         names = [
             name
             for name in schema["properties"]
-            if dice.random() < (0.95 if name in schema.get("required", ()) else 0.4)
+            if dice.random() < (0.95 if name in schema.get("required", ()) else 0.15)
         ]
         data = {name: value_like(schema["properties"][name], root, dice) for name in names}
         return {**data, "extra": 1} if dice.random() < 0.1 else data
