@@ -146,7 +146,10 @@ def fault_of(wanted: StepTemplate, found: FoundTemplate) -> tuple[str, bool]:
     if found.marker.spec_id != wanted.spec_id:
         return f"it was published from another spec (id {found.marker.spec_id})", True
     if not found.is_intact:
-        return f"it was edited on the server{found.edited} (version {found.version}): bring that into the spec", True
+        return (
+            f"it was edited on the server{found.edited} (version {found.version}): bring that into the spec",
+            True,
+        )
     if found.marker.revision > wanted.revision:
         newer, ours = found.marker.revision, wanted.revision
         return (
