@@ -49,6 +49,8 @@ class Application:
         method = (web.headers.get(OVERRIDE) or web.method).upper()
         fault = self.faults.take(method, web.path)
         if fault is not None and fault.kind == "reset":
+            # Read first: a client that still writes would meet another error than one that waits for the answer.
+            web.get_data()
             reset(environ)
         if fault is not None and fault.kind == "slow":
             time.sleep(fault.delay)

@@ -164,6 +164,12 @@ class Request:
             if other["Id"] != besides and same_name(other.get("Name"), name):
                 raise refusals.DUPLICATE_NAME(kind=kind, name=name)
 
+    def refuse_running(self, kind: str, **fields: object) -> None:
+        """What a task that has not ended needs cannot be deleted. That the server refuses it too is unconfirmed."""
+        for task in self.state.tasks.values():
+            if not task.is_completed and all(getattr(task, name) == value for name, value in fields.items()):
+                raise refusals.IN_USE(kind=kind, users=task.description)
+
     # --- showing things --------------------------------------------------------------------------------------------
 
     @property

@@ -441,3 +441,19 @@ def test_stopping_the_emulator_kills_what_runs(tmp_path: Path) -> None:
         while "ready" not in [node.progress_message for _, node in world.task(deployment).root.walk()]:
             assert world.task(deployment).state == "Executing"
     assert not alive(int(pid.read_text()))
+
+
+def test_what_a_live_task_needs_is_not_deleted(world: World) -> None:
+    deployment = running(world, "Web", world.environment())
+    paths = [
+        f"projects/{deployment['ProjectId']}",
+        f"releases/{deployment['ReleaseId']}",
+        f"deployments/{deployment['Id']}",
+    ]
+    assert [400, 400, 400] == [world.api.delete(path).status_code for path in paths]
+    world.post(f"tasks/{deployment['TaskId']}/cancel")
+    world.ended(deployment)
+    assert 200 == world.api.delete(f"releases/{deployment['ReleaseId']}").status_code
+    assert 404 == world.api.get(f"tasks/{deployment['TaskId']}").status_code
+    assert 200 == world.api.delete(f"projects/{deployment['ProjectId']}").status_code
+    assert 200 == world.web.get("/").status_code

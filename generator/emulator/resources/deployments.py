@@ -42,6 +42,7 @@ def get(request: Request) -> Document:
 
 def delete(request: Request) -> Document:
     deployment = request.find("Deployments", request.argument("id"))
+    request.refuse_running("Deployment", id=deployment["TaskId"])
     del request.state.collection("Deployments")[deployment["Id"]]
     return {}
 

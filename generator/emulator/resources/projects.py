@@ -143,6 +143,7 @@ def _check(request: Request, fields: Document) -> None:
 
 def delete(request: Request) -> Document:
     project, state = project_of(request), request.state
+    request.refuse_running("Project", project_id=project["Id"])
     owned = ("Channels", "Releases", "Deployments", "DeploymentProcesses", "DeploymentSettings", "Artifacts")
     for name in owned:
         for document in state.where(name, ProjectId=project["Id"]):

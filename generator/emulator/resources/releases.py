@@ -281,10 +281,11 @@ def modify(request: Request) -> Document:
 def delete(request: Request) -> Document:
     """Removes its deployments and tasks too (source: docs, API reference, releases)."""
     release, state = release_of(request), request.state
-    for deployment in state.where("Deployments", ReleaseId=release["Id"]):
-        task = state.task_of(deployment)
-        if task.is_completed:
-            del state.tasks[task.id]
+    deployments = state.where("Deployments", ReleaseId=release["Id"])
+    for deployment in deployments:
+        request.refuse_running("Release", id=deployment["TaskId"])
+    for deployment in deployments:
+        del state.tasks[deployment["TaskId"]]
         del state.collection("Deployments")[deployment["Id"]]
     del state.collection("Releases")[release["Id"]]
     return {}

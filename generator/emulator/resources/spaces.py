@@ -185,13 +185,14 @@ def delete_space(request: Request) -> Document:
         raise refusals.NOT_FOUND()
     if not space["TaskQueueStopped"]:
         raise refusals.SPACE_RUNNING()
+    request.refuse_running("Space", space_id=space["Id"])
     state = request.state
     for name, documents in state.collections.items():
         for identifier in [key for key, item in documents.items() if item.get("SpaceId") == space["Id"]]:
             del documents[identifier]
             if name == "ActionTemplates":
                 state.template_versions.pop(identifier, None)
-    for task in [task for task in state.tasks.values() if task.space_id == space["Id"] and task.is_completed]:
+    for task in [task for task in state.tasks.values() if task.space_id == space["Id"]]:
         del state.tasks[task.id]
     del state.collection("Spaces")[space["Id"]]
     return {}
