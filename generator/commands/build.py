@@ -29,7 +29,7 @@ def run(*, root: Path, check_only: bool = False, progress: Progress = quiet) -> 
     cache = read_known(root)
     unchanged = count_unchanged(root.as_posix(), cache)
     if unchanged is not None:
-        return _nothing_to_do(unchanged, check_only)
+        return _nothing_to_do(unchanged, 0, check_only)
     # Only now: reading YAML and rendering take longer to load than looking at an unchanged library.
     from generator.build_folder import carry_out, plan_build, staging
     from generator.workspace import read_workspace
@@ -51,7 +51,7 @@ def run(*, root: Path, check_only: bool = False, progress: Progress = quiet) -> 
     lines = [f"wrote {shown}/{name}" for name in sorted(work.write)]
     lines += [f"removed {shown}/{name}: its spec is gone" for name in work.remove]
     if not lines:
-        return _nothing_to_do(work.specs, check_only)
+        return _nothing_to_do(work.specs, work.rendered, check_only)
     done = f"{_count(work.specs)}, {work.rendered} rendered, {len(work.write)} files written."
     return Outcome(data=_data(work), parts=[*lines, done], lines=sorted(work.write))
 
@@ -63,8 +63,8 @@ def read_known(root: Path) -> Cache:
     return read_cache(root.as_posix(), tool=tool)
 
 
-def _nothing_to_do(specs: int, check_only: bool) -> Outcome:
-    data = {"written": [], "removed": [], "rendered": 0, "specs": specs}
+def _nothing_to_do(specs: int, rendered: int, check_only: bool) -> Outcome:
+    data = {"written": [], "removed": [], "rendered": rendered, "specs": specs}
     said = "build/ is current" if check_only else "nothing to do"
     return Outcome(data=data, parts=[f"{_count(specs)}, {said}."])
 
@@ -77,7 +77,7 @@ def _compared(workspace: Workspace, work: Work) -> Outcome:
     ]
     lines += [f"{shown}/{name} is left over: its spec is gone" for name in work.remove]
     if not lines:
-        return _nothing_to_do(work.specs, check_only=True)
+        return _nothing_to_do(work.specs, work.rendered, check_only=True)
     return Outcome(
         data=_data(work),
         parts=[*lines, f"{shown} is not current: run octosteps build and commit what it writes."],

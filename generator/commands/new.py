@@ -88,7 +88,7 @@ def run(*, root: Path, name: str) -> Outcome:
             name=_scalar(name),
             category=_scalar(noun.lower()),
             script=Path(script).name,
-            prefix=prefix,
+            prefix=_scalar(prefix),
         ),
         script: SCRIPT.format(title=name.replace("\\", "/").replace('"', "'")),
     }
