@@ -66,7 +66,7 @@ def _literal(value: object) -> str:
 
 def python_comment(value: object) -> Code:
     """The value as the rest of a comment: one line, ASCII, nothing that Octopus would expand."""
-    text = " ".join(str(value).split()).encode("ascii", "backslashreplace").decode()
+    text = " ".join(str(value).split()).encode("unicode_escape").decode()
     return Code(text.replace(EXPRESSION, "# {"))
 
 
