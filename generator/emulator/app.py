@@ -11,9 +11,10 @@ import os
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request as WebRequest
@@ -35,18 +36,29 @@ OVERRIDE = "X-HTTP-Method-Override"
 StartResponse = Callable[..., Any]
 
 
+class Seen(NamedTuple):
+    """A request that arrived, unknown and refused ones included; `at` in emulated seconds since 1970."""
+
+    method: str
+    path: str
+    at: float
+
+
 class Application:
     def __init__(self, state: State, faults: Faults) -> None:
         self.state = state
         self.faults = faults
         self.rate_limit: RateLimit | None = None
         self.bugs: list[Exception] = []
+        # The last requests, the oldest first: what they cost is for tests to judge.
+        self.seen: deque[Seen] = deque(maxlen=100_000)
         self._router = Router(ROUTES)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         web = WebRequest(environ)
         web.max_content_length = LARGEST_BODY
         method = (web.headers.get(OVERRIDE) or web.method).upper()
+        self.seen.append(Seen(method, web.path, self.state.clock.now()))
         fault = self.faults.take(method, web.path)
         if fault is not None and fault.kind == "reset":
             # Read first: a client that still writes would meet another error than one that waits for the answer.

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from generator.emulator import actions, manifest, queue
+from generator.emulator import actions, manifest, queue, runs
 from generator.emulator.actions import CANCELED, FAILED, SKIPPED, SUCCESS, Place, Result
 from generator.emulator.documents import Document, text_of
 from generator.emulator.manifest import Output, StepVariables
@@ -53,12 +53,12 @@ class DeploymentRun:
     errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.deployment = self.state.get("Deployments", self.task.arguments["DeploymentId"])
+        self.deployment = runs.run_of(self.state, self.task)
 
     def run(self) -> str:
         """Carries out the deployment; the state its task ends in (a cancelled one is the engine's to tell)."""
         with self.state.lock:
-            process = self.state.get("DeploymentProcesses", self.deployment["DeploymentProcessId"])
+            process = runs.process_of(self.state, self.deployment)
             steps = [
                 Step(number, document, self.task.root.child(f"Step {number}: {document['Name']}"))
                 for number, document in enumerate(process["Steps"], start=1)
@@ -305,6 +305,7 @@ class DeploymentRun:
             **self.statuses,
             "Octopus.Deployment.Error": error,
             "Octopus.Deployment.ErrorDetail": error,
+            **({"Octopus.RunbookRun.Error": error} if "RunbookId" in self.deployment else {}),
             "Octopus.Step.Id": step.document["Id"],
             "Octopus.Step.Name": step.name,
             "Octopus.Step.Number": str(step.number),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from generator.emulator import versions
+from generator.emulator import runs, versions
 from generator.emulator.clock import iso
 from generator.emulator.documents import Document, Secret, text_of
 from generator.emulator.octostache import SelfReferenceError, Variables
@@ -51,7 +51,7 @@ def write(state: State, deployment: Document, answers: Mapping[str, str]) -> Non
     """Stores the manifest: the variables that could apply to the deployment, prompted ones with their answers."""
     where = where_of_deployment(state, deployment)
     variables = []
-    for item in variables_in(state, state.get("Releases", deployment["ReleaseId"])):
+    for item in variables_in(state, runs.frozen_of(state, deployment)):
         if not where.could_admit(item["Scope"]):
             continue
         if item["Prompt"] and item["Id"] in answers:
@@ -74,8 +74,8 @@ def write(state: State, deployment: Document, answers: Mapping[str, str]) -> Non
 def where_of_deployment(state: State, deployment: Document) -> Where:
     environment = state.get("Environments", deployment["EnvironmentId"])
     tenant = state.find("Tenants", deployment["TenantId"])
-    where = where_of(state, state.get("Releases", deployment["ReleaseId"]), environment, tenant)
-    return replace(where, channel=deployment["ChannelId"])
+    where = where_of(state, runs.frozen_of(state, deployment), environment, tenant)
+    return replace(where, channel=deployment.get("ChannelId"))
 
 
 def concurrency_tag(state: State, deployment: Document, task: Task) -> str:
@@ -164,47 +164,26 @@ def _merged(
 
 
 def system_variables(state: State, deployment: Document, task: Task) -> dict[str, str]:
-    """The documented system variables of a deployment that are not about a step."""
+    """The documented system variables that are not about a step. A runbook run has none of a release or a deployment, except
+    the tenant's (source: docs, System variables)."""
     space = state.get("Spaces", deployment["SpaceId"])
     project = state.get("Projects", deployment["ProjectId"])
     group = state.get("ProjectGroups", project["ProjectGroupId"])
     environment = state.get("Environments", deployment["EnvironmentId"])
-    release = state.get("Releases", deployment["ReleaseId"])
-    channel = state.get("Channels", deployment["ChannelId"])
     tenant = state.find("Tenants", deployment["TenantId"])
-    user = state.get("Users", deployment["DeployedById"])
     web = f"{state.virtual_directory}/app#/{space['Id']}"
     values: dict[str, object] = {
         CONCURRENCY_TAG: TAG_TENANTED if tenant else TAG_UNTENANTED,
         "Octopus.Web.ServerUri": state.base_url,
         "Octopus.Web.BaseUrl": state.base_url,
         "Octopus.Web.ProjectLink": f"{web}/projects/{project['Id']}",
-        "Octopus.Web.ReleaseLink": f"{web}/releases/{release['Id']}",
-        "Octopus.Web.DeploymentLink": f"{web}/deployments/{deployment['Id']}",
         "Octopus.Space.Id": space["Id"],
         "Octopus.Space.Name": space["Name"],
         "Octopus.Task.Id": task.id,
         "Octopus.Task.Name": task.name,
         "Octopus.Task.QueueTime": iso(task.queue_time),
         "Octopus.Task.QueueTimeExpiry": iso(task.queue_time_expiry),
-        "Octopus.Task.Argument[DeploymentId]": deployment["Id"],
-        "Octopus.Deployment.Id": deployment["Id"],
-        "Octopus.Deployment.Name": deployment["Name"],
-        "Octopus.Deployment.Comments": deployment["Comments"],
-        "Octopus.Deployment.Created": deployment["Created"],
-        "Octopus.Deployment.CreatedBy.Id": user["Id"],
-        "Octopus.Deployment.CreatedBy.Username": user["Username"],
-        "Octopus.Deployment.CreatedBy.DisplayName": user["DisplayName"],
-        "Octopus.Deployment.CreatedBy.EmailAddress": user["EmailAddress"],
-        "Octopus.Deployment.ForcePackageDownload": str(deployment["ForcePackageDownload"]),
-        "Octopus.Deployment.Machines": ",".join(_machines(state, deployment)),
-        "Octopus.Deployment.SpecificMachines": ",".join(deployment["SpecificMachineIds"]),
-        "Octopus.Deployment.ExcludedMachines": ",".join(deployment["ExcludedMachineIds"]),
-        "Octopus.Release.Id": release["Id"],
-        "Octopus.Release.Number": release["Version"],
-        "Octopus.Release.Notes": release["ReleaseNotes"],
-        "Octopus.Release.Created": release["Assembled"],
-        "Octopus.Release.Channel.Name": channel["Name"],
+        f"Octopus.Task.Argument[{runs.kind_of(deployment).argument}]": deployment["Id"],
         "Octopus.Environment.Id": environment["Id"],
         "Octopus.Environment.Name": environment["Name"],
         "Octopus.Environment.SortOrder": str(environment["SortOrder"]),
@@ -213,13 +192,61 @@ def system_variables(state: State, deployment: Document, task: Task) -> dict[str
         "Octopus.ProjectGroup.Id": group["Id"],
         "Octopus.ProjectGroup.Name": group["Name"],
         "Octopus.WorkerPool.Id": "",
-        **_around_release(state, deployment, release),
+        **(_of_runbook(state, deployment, web) if "RunbookId" in deployment else _of_release(state, deployment, web)),
     }
     if tenant is not None:
         values["Octopus.Deployment.Tenant.Id"] = tenant["Id"]
         values["Octopus.Deployment.Tenant.Name"] = tenant["Name"]
         values["Octopus.Deployment.Tenant.Tags"] = ",".join(tenant["TenantTags"])
     return {name: text_of(value) for name, value in values.items()}
+
+
+def _of_release(state: State, deployment: Document, web: str) -> dict[str, object]:
+    release = state.get("Releases", deployment["ReleaseId"])
+    return {
+        "Octopus.Web.ReleaseLink": f"{web}/releases/{release['Id']}",
+        "Octopus.Web.DeploymentLink": f"{web}/deployments/{deployment['Id']}",
+        **_about("Octopus.Deployment", state, deployment),
+        "Octopus.Release.Id": release["Id"],
+        "Octopus.Release.Number": release["Version"],
+        "Octopus.Release.Notes": release["ReleaseNotes"],
+        "Octopus.Release.Created": release["Assembled"],
+        "Octopus.Release.Channel.Name": state.get("Channels", deployment["ChannelId"])["Name"],
+        **_around_release(state, deployment, release),
+    }
+
+
+def _of_runbook(state: State, run: Document, web: str) -> dict[str, object]:
+    runbook = state.get("Runbooks", run["RunbookId"])
+    snapshot = state.get("RunbookSnapshots", run["RunbookSnapshotId"])
+    link = f"{web}/projects/{run['ProjectId']}/operations/runbooks/{runbook['Id']}/snapshots/{snapshot['Id']}/runs/{run['Id']}"
+    return {
+        "Octopus.Web.RunbookRunLink": link,
+        **_about("Octopus.RunbookRun", state, run),
+        "Octopus.Runbook.Id": runbook["Id"],
+        "Octopus.Runbook.Name": runbook["Name"],
+        "Octopus.RunbookSnapshot.Id": snapshot["Id"],
+        "Octopus.RunbookSnapshot.Name": snapshot["Name"],
+        "Octopus.RunbookSnapshot.Notes": snapshot["Notes"],
+    }
+
+
+def _about(prefix: str, state: State, run: Document) -> dict[str, object]:
+    user = state.get("Users", run["DeployedById"])
+    return {
+        f"{prefix}.Id": run["Id"],
+        f"{prefix}.Name": run["Name"],
+        f"{prefix}.Comments": run["Comments"],
+        f"{prefix}.Created": run["Created"],
+        f"{prefix}.CreatedBy.Id": user["Id"],
+        f"{prefix}.CreatedBy.Username": user["Username"],
+        f"{prefix}.CreatedBy.DisplayName": user["DisplayName"],
+        f"{prefix}.CreatedBy.EmailAddress": user["EmailAddress"],
+        f"{prefix}.ForcePackageDownload": str(run["ForcePackageDownload"]),
+        f"{prefix}.Machines": ",".join(_machines(state, run)),
+        f"{prefix}.SpecificMachines": ",".join(run["SpecificMachineIds"]),
+        f"{prefix}.ExcludedMachines": ",".join(run["ExcludedMachineIds"]),
+    }
 
 
 def _machines(state: State, deployment: Document) -> list[str]:

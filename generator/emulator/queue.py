@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from generator.emulator import events
+from generator.emulator import events, runs
 from generator.emulator.documents import Document
 from generator.emulator.state import State
 from generator.emulator.tasks import (
@@ -145,7 +145,8 @@ def finish(state: State, task: Task, outcome: str) -> None:
     if task.root.ended is None:
         status = {CANCELED: "Canceled", TIMED_OUT: "Canceled"}.get(outcome, outcome)
         task.root.end("SuccessWithWarning" if status == "Success" and task.root.troubled else status, now)
-    ended = {SUCCESS: "DeploymentSucceeded", FAILED: "DeploymentFailed", TIMED_OUT: "TaskCanceled"}
+    kind = runs.kind_of_task(task).events
+    ended = {SUCCESS: f"{kind}Succeeded", FAILED: f"{kind}Failed", TIMED_OUT: "TaskCanceled"}
     if outcome in ended:  # who cancelled it is told by `cancel`
         events.record(
             state,
@@ -163,6 +164,13 @@ def begin(state: State, task: Task) -> None:
     if task.started is None:
         task.started = now
         task.root.begin(now)
+        events.record(
+            state,
+            f"{runs.kind_of_task(task).events}Started",
+            f"{task.description} started",
+            space_id=task.space_id,
+            related=related(task),
+        )
     state.changed.notify_all()
 
 
@@ -176,17 +184,12 @@ def supersede(state: State, deployment: Document, task: Task) -> None:
     Not for deployments with machine filters or skipped steps; on by default for new projects (source: docs, Superseded
     tasks). Scheduled ones are left alone: unconfirmed.
     """
-    settings = state.get("DeploymentSettings", f"deploymentsettings-{deployment['ProjectId']}")
+    settings = runs.settings_of(state, deployment)
     if not settings["CancelQueuedTasks"] or is_partial(deployment):
         return
-    for other in state.deployments_of(
-        project=deployment["ProjectId"],
-        environment=deployment["EnvironmentId"],
-        tenant=deployment["TenantId"],
-        states=(QUEUED,),
-    ):
+    for other in runs.in_same_cell(state, deployment):
         old = state.task_of(other)
-        waiting = old is not task and not old.picked_up and not is_paused(old)
+        waiting = old is not task and old.state == QUEUED and not old.picked_up and not is_paused(old)
         if waiting and old.queue_time <= state.clock.now() and not is_partial(other):
             cancel(state, old, user_id=None, reason=f"superseded by {task.id}")
 
@@ -198,14 +201,10 @@ def is_partial(deployment: Document) -> bool:
 
 def supersede_paused(state: State, deployment: Document, task: Task) -> None:
     """A successful deployment cancels older ones of its cell that wait for a person (source: docs, Superseded tasks)."""
-    settings = state.get("DeploymentSettings", f"deploymentsettings-{deployment['ProjectId']}")
+    settings = runs.settings_of(state, deployment)
     if not settings["CancelRunningTasks"]:
         return
-    for other in state.deployments_of(
-        project=deployment["ProjectId"],
-        environment=deployment["EnvironmentId"],
-        tenant=deployment["TenantId"],
-    ):
+    for other in runs.in_same_cell(state, deployment):
         old = state.task_of(other)
         if old is not task and is_paused(old) and old.queued_at <= task.queued_at and not is_partial(other):
             cancel(state, old, user_id=None, reason=f"superseded by {task.id}")

@@ -48,6 +48,8 @@ ROOT = (
     Route("GET", "users/{id}/permissions", spaces.permissions_of_user, scope="system"),
     Route("GET", "teams", spaces.list_teams, "TeamView", scope="mixed"),
     Route("GET", "teams/{id}", spaces.get_team, "TeamView", scope="mixed"),
+    Route("GET", "teammembership", spaces.team_membership, scope="system"),
+    Route("GET", "permissions/all", spaces.all_permissions, scope="system"),
     Route("GET", "events", spaces.list_events, "EventView", scope="mixed"),
     Route("GET", "events/{id}", spaces.get_event, "EventView", scope="mixed"),
     # `/api/Spaces-1`, the root of a space.
@@ -86,6 +88,7 @@ PROJECTS = (
     Route(
         "GET", "projects/{project}/channels/{channel}/releases", projects.releases_of_channel, "ReleaseView"
     ),
+    Route("GET", "channels/{channel}/releases", projects.releases_of_channel, "ReleaseView"),
     Route("GET", "channels", projects.list_channels, "ProcessView"),
     Route("GET", "channels/all", projects.all_channels, "ProcessView"),
     Route("POST", "channels", projects.create_channel, "ProcessEdit"),
@@ -98,6 +101,7 @@ PROCESSES = (
     Route("GET", "deploymentprocesses", processes.list_page, "ProcessView"),
     Route("GET", "deploymentprocesses/{id}", processes.get, "ProcessView"),
     Route("PUT", "deploymentprocesses/{id}", processes.modify, "ProcessEdit"),
+    Route("GET", "deploymentprocesses/{id}/template", releases.release_template, "ProcessView"),
     Route("GET", "projects/{project}/deploymentprocesses", processes.get, "ProcessView"),
     Route("PUT", "projects/{project}/deploymentprocesses", processes.modify, "ProcessEdit"),
     Route("GET", "projects/{project}/deploymentprocesses/template", releases.release_template, "ProcessView"),

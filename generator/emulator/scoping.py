@@ -79,10 +79,12 @@ class Where:
 
 
 def where_of(state: State, release: Document, environment: Document, tenant: Document | None) -> Where:
+    """The place of a release or of a runbook's snapshot, which has no channel and owns its own process."""
     return Where(
         project=release["ProjectId"],
         environment=environment["Id"],
-        channel=release["ChannelId"],
+        channel=release.get("ChannelId"),
+        process_owner=release.get("RunbookId"),
         tenant=tenant["Id"] if tenant else None,
         tenant_tags=frozenset(tenant["TenantTags"]) if tenant else frozenset(),
     )

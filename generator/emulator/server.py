@@ -10,7 +10,7 @@ from types import TracebackType
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from generator.emulator.app import Application
+from generator.emulator.app import Application, Seen
 from generator.emulator.clock import Clock
 from generator.emulator.engine import Engine
 from generator.emulator.execution import Settings
@@ -62,6 +62,11 @@ class Emulator:
     def refused(self) -> list[str]:
         """Requests that the emulator did not know, as "METHOD /path"."""
         return self.state.refused
+
+    @property
+    def seen(self) -> list[Seen]:
+        """The requests that arrived, oldest first, each with the emulated moment."""
+        return list(self.app.seen)
 
     @property
     def rate_limit(self) -> RateLimit | None:

@@ -43,6 +43,7 @@ class Activity:
     progress: int = 0
     progress_message: str = ""
     elements: list[LogElement] = field(default_factory=list)
+    has_trouble: bool = False
     children: list[Activity] = field(default_factory=list)
 
     def child(self, name: str) -> Activity:
@@ -65,7 +66,8 @@ class Activity:
 
     @property
     def troubled(self) -> bool:
-        return any(element.category in TROUBLE for _, node in self.walk() for element in node.elements)
+        """A warning or an error stands in its log or below."""
+        return any(node.has_trouble for _, node in self.walk())
 
     def document(self, *, verbose: bool = True, tail: int | None = None) -> Document:
         """`tail` limits the entries of each node, `verbose=False` drops those of category Verbose."""
@@ -140,6 +142,7 @@ class Task:
     def log(self, node: Activity, category: str, text: str, now: float) -> None:
         self._lines += 1
         node.elements.append(LogElement(category, now, text, self._lines))
+        node.has_trouble = node.has_trouble or category in TROUBLE
         self.updated = now
 
     def document(self, clock: Clock) -> Document:

@@ -100,6 +100,15 @@ def test_outside_the_virtual_directory_is_nothing(world: World) -> None:
     assert 404 == client.get("/octopusses/api").status_code
 
 
+def test_requests_are_remembered_with_their_moment(world: World) -> None:
+    world.get("environments")
+    world.post("environments", {"Name": "Test"})
+    first, second = world.emulator.seen
+    assert ("GET", "/api/Spaces-1/environments") == (first.method, first.path)
+    assert "POST" == second.method
+    assert first.at <= second.at <= world.emulator.state.clock.now()
+
+
 # --- who asks ------------------------------------------------------------------------------------------------------
 
 NOT_SIGNED_IN = (

@@ -280,6 +280,7 @@ def test_the_release_template_names_the_next_number(world: World) -> None:
     project = world.project()
     world.release(project, "1.4.0")
     template = world.get(f"projects/{project['Id']}/deploymentprocesses/template")
+    assert template == world.get(f"deploymentprocesses/{project['DeploymentProcessId']}/template")
     assert ("1.4.0", "1.4.1") == (template["LastReleaseVersion"], template["NextVersionIncrement"])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from generator.emulator import queue, refusals
+from generator.emulator import queue, refusals, runs
 from generator.emulator.documents import Document
 from generator.emulator.requests import Answer, Request, created
 from generator.emulator.state import Content, State
@@ -54,13 +54,11 @@ def list_page(request: Request) -> Document:
 
 
 def _related(state: State, artifact: Document) -> list[str]:
-    """Ids that `regarding` may name: task, deployment, project, environment, tenant, release."""
+    """Ids that `regarding` may name: task, deployment or runbook run, project, environment, tenant, release or snapshot."""
     related = list(artifact["_related"])
-    related += [
-        deployment["ReleaseId"]
-        for deployment in (state.find("Deployments", identifier) for identifier in artifact["_related"])
-        if deployment is not None
-    ]
+    for kind in (runs.DEPLOYMENT, runs.RUNBOOK_RUN):
+        found = (state.find(kind.collection, identifier) for identifier in artifact["_related"])
+        related += [run[kind.frozen[1]] for run in found if run is not None]
     return related
 
 

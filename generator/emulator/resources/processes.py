@@ -51,8 +51,13 @@ def process_of(request: Request) -> Document:
 
 
 def modify(request: Request) -> Document:
-    """Replaces all steps. The `Version` must be the one that was read (source: Swagger of Octopus Server 2020.5)."""
-    process, body = process_of(request), request.document()
+    return request.show("DeploymentProcesses", replace_steps(request, process_of(request)))
+
+
+def replace_steps(request: Request, process: Document) -> Document:
+    """The process with the body's steps. The `Version` must be the one that was read (source: Swagger of Octopus Server
+    2020.5)."""
+    body = request.document()
     if process.get("_frozen"):
         raise refusals.FROZEN_PROCESS()
     if body.get("Version") is None:
@@ -62,7 +67,7 @@ def modify(request: Request) -> Document:
     process["Steps"] = completed_steps(body.get("Steps") or [], process["Steps"])
     process["Version"] += 1
     request.state.changed.notify_all()
-    return request.show("DeploymentProcesses", process)
+    return process
 
 
 def validate(request: Request) -> Document:
@@ -152,13 +157,13 @@ def _check_action_names(actions: Iterable[Document]) -> None:
         ids.add(action["Id"])
 
 
-def snapshot(state: State, process: Document) -> Document:
+def snapshot(state: State, process: Document, collection: str = "DeploymentProcesses") -> Document:
     """The process as it is now, frozen; one snapshot for each version (id as `deploymentprocess-Projects-1-s-12-ABCDE`)."""
     head = f"{process['Id']}-s-{process['Version']}-"
-    for identifier, document in state.collection("DeploymentProcesses").items():
+    for identifier, document in state.collection(collection).items():
         if identifier.startswith(head):
             return document
     frozen = copy.deepcopy(process)
     frozen["_frozen"] = True
     process["LastSnapshotId"] = f"{head}{snapshot_suffix()}"
-    return state.add("DeploymentProcesses", frozen, identifier=process["LastSnapshotId"])
+    return state.add(collection, frozen, identifier=process["LastSnapshotId"])

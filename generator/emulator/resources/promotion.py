@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from generator.emulator import lifecycles, refusals
+from generator.emulator import lifecycles, refusals, runs
 from generator.emulator.documents import Document
 from generator.emulator.requests import Request
 from generator.emulator.resources.projects import project_of
@@ -87,7 +87,7 @@ def preview(request: Request) -> Document:
     release = release_of(request)
     environment = request.find("Environments", request.argument("environment"))
     tenant = request.find("Tenants", request.arguments["tenant"]) if "tenant" in request.arguments else None
-    return _preview(request.state, release, environment, tenant)
+    return preview_of(request.state, release, environment, tenant)
 
 
 def previews(request: Request) -> list[Document]:
@@ -97,13 +97,14 @@ def previews(request: Request) -> list[Document]:
     for item in request.document().get("DeploymentPreviews") or ():
         environment = request.reference("Environments", "EnvironmentId", item.get("EnvironmentId"))
         tenant = request.reference("Tenants", "TenantId", item["TenantId"]) if item.get("TenantId") else None
-        result.append(_preview(request.state, release, environment, tenant))
+        result.append(preview_of(request.state, release, environment, tenant))
     return result
 
 
-def _preview(state: State, release: Document, environment: Document, tenant: Document | None) -> Document:
-    """Source: OctopusClients, Model/DeploymentPreviewResource.cs and Model/Forms."""
-    process = state.get("DeploymentProcesses", release["ProjectDeploymentProcessSnapshotId"])
+def preview_of(state: State, release: Document, environment: Document, tenant: Document | None) -> Document:
+    """What would run there, of a release or of a runbook's snapshot (source: OctopusClients, Model/DeploymentPreviewResource.cs,
+    Model/RunbookRunPreviewResource.cs and Model/Forms)."""
+    process = runs.frozen_process(state, release)
     where = where_of(state, release, environment, tenant)
     steps = []
     for number, step in enumerate(process["Steps"], start=1):

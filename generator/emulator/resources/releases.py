@@ -229,8 +229,9 @@ def next_release_version(state: State, project: Document) -> str:
 
 def release_template(request: Request) -> Document:
     """Source: docs, API reference, deployment processes."""
-    project, state = project_of(request), request.state
-    process = state.get("DeploymentProcesses", project["DeploymentProcessId"])
+    state = request.state
+    process = processes.process_of(request)
+    project = state.get("Projects", process["ProjectId"])
     last = versions.highest(item["Version"] for item in state.where("Releases", ProjectId=project["Id"]))
     return {
         "DeploymentProcessId": process["Id"],
@@ -296,6 +297,7 @@ def update_snapshot(request: Request) -> Document:
 
 
 def refresh_variables(state: State, release: Document) -> Document:
+    """The release, or the runbook's snapshot, with the project's variables as they are now."""
     own, *library = variables.live_sets(state, state.get("Projects", release["ProjectId"]))
     release["ProjectVariableSetSnapshotId"] = variables.snapshot(state, own)["Id"]
     release["LibraryVariableSetSnapshotIds"] = [variables.snapshot(state, item)["Id"] for item in library]

@@ -252,6 +252,26 @@ def get_team(request: Request) -> Document:
     return request.show("Teams", request.find("Teams", request.argument("id")))
 
 
+def team_membership(request: Request) -> list[Document]:
+    """The teams of a user, a bare array (source: OctopusClients, Model/ProjectedTeamReferenceDataItem.cs)."""
+    teams = request.state.collection("Teams").values()
+    return [
+        {"Id": item["Id"], "Name": item["Name"], "IsDirectlyAssigned": True, "SpaceId": None}
+        for item in teams
+    ]
+
+
+def all_permissions(request: Request) -> Document:
+    """What each permission that guards a request is called; the server describes them in words."""
+    from generator.emulator.routes import ROUTES  # which imports this module
+
+    names = sorted({route.permission for route in ROUTES if route.permission})
+    return {
+        name: {"Description": name, "CanApplyAtSpaceLevel": True, "SupportedRestrictions": []}
+        for name in names
+    }
+
+
 def list_events(request: Request) -> Document:
     """The audit log, newest first (source of fields: OctopusClients, Model/EventResource.cs)."""
     query = request.query

@@ -190,8 +190,10 @@ def list_usage(request: Request) -> list[Document]:
 
 def usages(state: State, template: Document) -> Iterator[Document]:
     """The steps of current processes that hold a copy (source: docs, API reference, action templates)."""
-    for process in state.where("DeploymentProcesses", SpaceId=template["SpaceId"]):
+    here = {"SpaceId": template["SpaceId"]}
+    for process in state.where("DeploymentProcesses", **here) + state.where("RunbookProcesses", **here):
         project = state.find("Projects", process["ProjectId"])
+        runbook = state.find("Runbooks", process.get("RunbookId"))
         if process.get("_frozen") or project is None:
             continue
         for step in process["Steps"]:
@@ -199,9 +201,9 @@ def usages(state: State, template: Document) -> Iterator[Document]:
                 if action["Properties"].get(TEMPLATE_ID) == template["Id"]:
                     yield {
                         "ActionTemplateId": template["Id"],
-                        "ProcessType": "Deployment",
+                        "ProcessType": "Runbook" if runbook else "Deployment",
                         "ProcessId": process["Id"],
-                        "DeploymentProcessId": process["Id"],
+                        "DeploymentProcessId": None if runbook else process["Id"],
                         "StepId": step["Id"],
                         "StepName": step["Name"],
                         "ActionId": action["Id"],
@@ -209,8 +211,8 @@ def usages(state: State, template: Document) -> Iterator[Document]:
                         "ProjectId": project["Id"],
                         "ProjectName": project["Name"],
                         "ProjectSlug": project["Slug"],
-                        "RunbookId": None,
-                        "RunbookName": None,
+                        "RunbookId": runbook["Id"] if runbook else None,
+                        "RunbookName": runbook["Name"] if runbook else None,
                         "Version": action["Properties"].get(TEMPLATE_VERSION),
                         "Branch": None,
                         "Release": None,
@@ -268,7 +270,9 @@ def _named_actions(request: Request, body: Document, template: Document) -> list
         named.setdefault(process_id, set()).update(ids)
     found = []
     for process_id, ids in named.items():
-        process = request.reference("DeploymentProcesses", "ProcessId", process_id)
+        is_runbook = request.state.find("RunbookProcesses", process_id) is not None
+        collection = "RunbookProcesses" if is_runbook else "DeploymentProcesses"
+        process = request.reference(collection, "ProcessId", process_id)
         if process.get("_frozen"):
             raise refusals.FROZEN_PROCESS()
         actions = {action["Id"]: action for step in process["Steps"] for action in step["Actions"]}
