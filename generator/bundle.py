@@ -50,7 +50,7 @@ class Owner:
     what: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Reached:
     """What some roots reach in the runtime: parts in loading order, the imports they need, who owns which name.
 

@@ -7,11 +7,11 @@ can forget it. The same input gives the same bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from generator.bundle import ENTRY, Bundle
+from generator.bundle import Bundle, Reached
 from generator.errors import Place, Problem, Problems
 from generator.spec import EXPRESSION, RUN_ON, TYPES, Parameter, Spec
 from generator.step_template import (
@@ -140,23 +140,28 @@ def _template_line(error: BaseException) -> int:
 
 def render_script(spec: Spec, bundle: Bundle, *, entry: str, templates: Path) -> str:
     """The whole script of a step, without its digest. `entry` is the entry script's path as the header names it."""
-    parts = [
-        {
-            "title": f"---- {f'generator/runtime/{part.name}.py' if part.name != ENTRY else entry} ----",
-            "text": Code(part.text),
-        }
-        for part in bundle.parts
-    ]
     return _frame(templates).render(
         name=spec.name,
         source=spec.source_name,
         entry=entry,
         id=spec.id,
         revision=spec.version,
-        imports=[Code(line) for line in bundle.imports],
-        parts=parts,
+        imports=Code("\n".join(bundle.imports)),
+        runtime=_runtime_text(bundle.runtime),
+        main=Code(bundle.entry.text),
         step={"name": spec.name, "spec": spec.source_name, "id": spec.id, "revision": spec.version},
         rows=[_row(parameter) for parameter in spec.parameters],
+    )
+
+
+@lru_cache(maxsize=64)
+def _runtime_text(reached: Reached) -> Code:
+    """The runtime's parts, each under its module's name; the many scripts that reach the same ones share the text."""
+    return Code(
+        "\n\n\n".join(
+            f"# ---- generator/runtime/{part.name}.py ----\n\n{part.text}" for part in reached.parts
+        )
+        + "\n"
     )
 
 

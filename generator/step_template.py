@@ -115,7 +115,23 @@ def to_json(template: StepTemplate) -> dict[str, Any]:
 
 def to_text(template: StepTemplate) -> str:
     """`to_json` as a file: two spaces, one newline at the end."""
-    return json.dumps(to_json(template), indent=2, ensure_ascii=False) + "\n"
+    return json_text(to_json(template)) + "\n"
+
+
+def json_text(value: Any, indent: str = "\n") -> str:
+    """`json.dumps(value, indent=2, ensure_ascii=False)`, several times as fast: that one yields every comma by itself."""
+    inner = indent + "  "
+    if value.__class__ is str:
+        return _ENCODE(value)
+    if value.__class__ is dict and value:
+        items = [f"{_ENCODE(name)}: {json_text(item, inner)}" for name, item in value.items()]
+        return f"{{{inner}{f',{inner}'.join(items)}{indent}}}"
+    if value.__class__ is list and value:
+        return f"[{inner}{f',{inner}'.join([json_text(item, inner) for item in value])}{indent}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+_ENCODE = json.encoder.encode_basestring
 
 
 def from_json(document: Mapping[str, Any]) -> StepTemplate:
@@ -228,7 +244,8 @@ def digest(template: StepTemplate) -> str:
     """
     properties = dict(template.properties)
     if SCRIPT_BODY in properties:
-        properties[SCRIPT_BODY] = with_digest(properties[SCRIPT_BODY], "")
+        script = with_digest(properties[SCRIPT_BODY], "")
+        properties[SCRIPT_BODY] = hashlib.sha256(script.encode("utf-8", "surrogatepass")).hexdigest()
     content = {
         "name": template.name,
         "description": template.description,

@@ -6,6 +6,7 @@ together. Writing `build/` is left to `build_folder`, knowing what has not chang
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,7 @@ class Renderer:
         self.workspace = workspace
         self.templates = builtin_root() / "templates"
         self.scripts = workspace.root / workspace.settings.scripts
+        self.scripts_really = os.path.realpath(self.scripts) + os.sep
         self.runtime = Runtime(workspace.runtime)
 
     def render(self, file: SpecFile) -> Rendered:
@@ -174,7 +176,7 @@ class Renderer:
         path = self.scripts / script
         shown = self.workspace.shown(f"{folder}/{script}")
         try:
-            if not path.resolve().is_relative_to(self.scripts.resolve()):
+            if not os.path.realpath(path).startswith(self.scripts_really):
                 problems.append(source.problem(where, f"the script '{script}' lies outside of {folder}"))
                 return None
             content = path.read_bytes()

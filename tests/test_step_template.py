@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from generator.step_template import (
     Marker,
@@ -15,6 +18,7 @@ from generator.step_template import (
     digest,
     from_api,
     from_json,
+    json_text,
     marker_holds,
     read_marker,
     to_api,
@@ -224,3 +228,15 @@ def test_a_document_is_not_changed_by_reading_it() -> None:
     from_api(answer)
     read_marker(answer)
     assert before == answer
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_the_files_text_is_that_of_the_json_module(value: object) -> None:
+    assert json.dumps(value, indent=2, ensure_ascii=False) == json_text(value)

@@ -6,7 +6,7 @@
 # spec: step_templates/all-types.yaml
 # id: 1c1f8f56-6a4b-4e7c-8b0f-5e3a1b2c3d4e
 # revision: 12
-# digest: sha256:55e2cb6b54a9e75d80d9a35aaedf69b6357239f898ceb09f88219678e67c917f
+# digest: sha256:acf7b5fd1df5925c5788e8607d4a0eb8820e418fbf9b277bbf25d32937fbd413
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 # spec: step_templates/anchored.yaml
 # id: 0b6a3a0e-3f0b-4f4e-9d53-6c35b8ed1f10
 # revision: 1
-# digest: sha256:5dc49e25f7c32cdc2c1e9aa89cf9e324c75ffd3ced853fd91b0bd447e2dc5bf2
+# digest: sha256:9bbc66628e53416dac353bea96a75f33ce5e53c80355a7b9a0e93bfa40b7f27c
 
 from __future__ import annotations
 

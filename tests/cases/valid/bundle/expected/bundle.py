@@ -6,7 +6,7 @@
 # spec: step_templates/bundle.yaml
 # id: 0b6a3a0e-3f0b-4f4e-9d53-6c35b8ed1f10
 # revision: 1
-# digest: sha256:872dcbd63d78f8843f7bc3fb7e67479c4f61d3ef191849cc8f9b8735f2637112
+# digest: sha256:6a8e24fd79a9adaccf9f1aea4d9d0bbfc76e00df4a7fe2140502bfe93c101048
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 # spec: step_templates/say-hello.yaml
 # id: 0b6a3a0e-3f0b-4f4e-9d53-6c35b8ed1f10
 # revision: 1
-# digest: sha256:d0bc45f67402f9b2e5e689a187a9a981d93da49fad0dcbf657676a865231b629
+# digest: sha256:0803837a34705f5c97c7af75de10f847d03a8f74fe8220ca93bf6b49205ece6f
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 # spec: step_templates/framed.yaml
 # id: 0b6a3a0e-3f0b-4f4e-9d53-6c35b8ed1f10
 # revision: 1
-# digest: sha256:e153bc555488a375d5316a361635125632bc2f55acd321cf22033d469832fe9d
+# digest: sha256:7ce714bc7bf4670f7fec7770e96e8b974c1fc3341074bc3d84aedec4c740d16e
 
 from __future__ import annotations
 

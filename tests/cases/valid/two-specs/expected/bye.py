@@ -6,7 +6,7 @@
 # spec: step_templates/bye.yaml
 # id: 1b6a3a0e-3f0b-4f4e-9d53-6c35b8ed1f10
 # revision: 1
-# digest: sha256:48668fbbc72f3031d296b876da522e9e7c15749ce9358e69055de57249158d97
+# digest: sha256:64155cf607a2e5bb0dbe9e0d24e5f106d591d4a657eb73ac2b8b56dcb5641776
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 # spec: step_templates/hello.yaml
 # id: 0b6a3a0e-3f0b-4f4e-9d53-6c35b8ed1f10
 # revision: 1
-# digest: sha256:4327b963f7c476af520e16a78c80864de6670f7effbd48f24d90b01b8371edd7
+# digest: sha256:68d5eded67d1d209cae65e4711089de27cc1c3fd3b4fef3645b73cdb6b80e584
 
 from __future__ import annotations
 
