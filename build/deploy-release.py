@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 1
-# digest: sha256:f674d2e884f58948ef1fe09456fced84f4c888e94aca0823a0fb1e4122c1a75a
+# digest: sha256:e91f626e688035911e08eb00fc9b6dfe09a7f90508239341ba92d7f4eeb65c4e
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 # spec: step_templates/verify-deployment.yaml
 # id: cbe89e34-e169-4895-b3f5-d21f03eebe63
 # revision: 1
-# digest: sha256:4601c4f9e52de29e98568cc0add6068fe88e8a21301868ed040ac7481817ad65
+# digest: sha256:df00724e9eb6dd32dd2f1e40ba60f792be1b9a2136cc477cef532bb2acdb9857
 
 from __future__ import annotations
 

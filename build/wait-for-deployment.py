@@ -6,7 +6,7 @@
 # spec: step_templates/wait-for-deployment.yaml
 # id: c7f9d6f3-524a-4b5e-9a6d-1fc23dca74cf
 # revision: 1
-# digest: sha256:2b180fe2c5c47e76bde58f7d4afc75f132b7a002b0324d5f7fe60852fea293fd
+# digest: sha256:344cedabda27d6a39dcbc1b111351b38043ec07b312ac799373aeb1b060a87b2
 
 from __future__ import annotations
 
