@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 1
-# digest: sha256:e91f626e688035911e08eb00fc9b6dfe09a7f90508239341ba92d7f4eeb65c4e
+# digest: sha256:b6dcab7b5a079aa6eb69eae4385f0324558c33fd229024700e0992ad66e13849
 
 from __future__ import annotations
 
@@ -1588,14 +1588,17 @@ def choose_release(
                 "release {} of {} is not in the channel {}".format(number, project["Name"], channel["Name"])
             )
         return release
+    # A channel's own list of releases has moved between server versions; the project's list has not.
     path = "projects/{}/releases".format(project["Id"])
-    if channel is not None:
-        path = "projects/{}/channels/{}/releases".format(project["Id"], channel["Id"])
     if choice.rule == "latest":
-        for release in api.pages(path, take=1):
-            return release
+        for release in api.pages(path, take=1 if channel is None else PAGE_SIZE):
+            if channel is None or release.get("ChannelId") == channel["Id"]:
+                return release
         raise NotFound("{} has no release{}".format(project["Name"], within(channel)))
-    return highest_release(list(api.pages(path)), choice, project, channel)
+    releases = [
+        release for release in api.pages(path) if channel is None or release.get("ChannelId") == channel["Id"]
+    ]
+    return highest_release(releases, choice, project, channel)
 
 
 def highest_release(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, NamedTuple, Optional
 
-from generator.runtime.api import Api
+from generator.runtime.api import PAGE_SIZE, Api
 from generator.runtime.lookup import NotFound, read_release
 from generator.runtime.versions import VersionRange, parse_version_range, version_or_none
 
@@ -81,14 +81,17 @@ def choose_release(
                 "release {} of {} is not in the channel {}".format(number, project["Name"], channel["Name"])
             )
         return release
+    # A channel's own list of releases has moved between server versions; the project's list has not.
     path = "projects/{}/releases".format(project["Id"])
-    if channel is not None:
-        path = "projects/{}/channels/{}/releases".format(project["Id"], channel["Id"])
     if choice.rule == "latest":
-        for release in api.pages(path, take=1):
-            return release
+        for release in api.pages(path, take=1 if channel is None else PAGE_SIZE):
+            if channel is None or release.get("ChannelId") == channel["Id"]:
+                return release
         raise NotFound("{} has no release{}".format(project["Name"], within(channel)))
-    return highest_release(list(api.pages(path)), choice, project, channel)
+    releases = [
+        release for release in api.pages(path) if channel is None or release.get("ChannelId") == channel["Id"]
+    ]
+    return highest_release(releases, choice, project, channel)
 
 
 def highest_release(
