@@ -15,6 +15,7 @@ from generator.emulator.actions import CANCELED, FAILED, SKIPPED, SUCCESS, Place
 from generator.emulator.documents import Document, text_of
 from generator.emulator.manifest import Output, StepVariables
 from generator.emulator.octostache import Variables, is_truthy
+from generator.emulator.resources import freezes
 from generator.emulator.state import State
 from generator.emulator.tasks import Activity, Task
 
@@ -58,6 +59,11 @@ class DeploymentRun:
     def run(self) -> str:
         """Carries out the deployment; the state its task ends in (a cancelled one is the engine's to tell)."""
         with self.state.lock:
+            freeze = freezes.stops(self.state, self.deployment)
+            if freeze is not None:
+                self.task.error = f"The deployment was prevented by the deployment freeze '{freeze['Name']}'."
+                self._log(self.task.root, "Fatal", self.task.error)
+                return "Failed"
             process = runs.process_of(self.state, self.deployment)
             steps = [
                 Step(number, document, self.task.root.child(f"Step {number}: {document['Name']}"))

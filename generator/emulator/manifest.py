@@ -192,7 +192,11 @@ def system_variables(state: State, deployment: Document, task: Task) -> dict[str
         "Octopus.ProjectGroup.Id": group["Id"],
         "Octopus.ProjectGroup.Name": group["Name"],
         "Octopus.WorkerPool.Id": "",
-        **(_of_runbook(state, deployment, web) if "RunbookId" in deployment else _of_release(state, deployment, web)),
+        **(
+            _of_runbook(state, deployment, web)
+            if "RunbookId" in deployment
+            else _of_release(state, deployment, web)
+        ),
     }
     if tenant is not None:
         values["Octopus.Deployment.Tenant.Id"] = tenant["Id"]

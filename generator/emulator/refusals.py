@@ -201,6 +201,17 @@ PROMPT_REQUIRED = _errors(
     "that the variable is named: docs, Deployments API; the text is unconfirmed",
 )
 BAD_SCHEDULE = _errors("Deployment Schedule is invalid.")
+BAD_FREEZE = _errors(
+    "The start and end of a deployment freeze must be moments, the end later than the start.", _OURS
+)
+FROZEN = _errors(
+    "The project '{project}' cannot be deployed to '{environment}' because of these deployment freezes: {freezes}",
+    "that new deployments are prevented: docs, Deployment freezes; the text and the status are unconfirmed",
+)
+FREEZE_REASON = _errors(
+    "A reason is required to override these deployment freezes: {freezes}",
+    "that the reason must not be blank: docs, Deployments API; the text is unconfirmed",
+)
 
 # --- tasks, interruptions, artifacts -------------------------------------------------------------------------------
 CANNOT_RERUN = _message("This task cannot be re-run.")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from generator.emulator import events, manifest, queue, refusals
-from generator.emulator.clock import iso, moment
+from generator.emulator import refusals, runs
 from generator.emulator.documents import Document, same_name
 from generator.emulator.requests import Answer, Request, created, narrowed
-from generator.emulator.resources import releases
-from generator.emulator.resources.promotion import allowed_environments, prompted
-from generator.emulator.tasks import Task
+from generator.emulator.resources import queueing, releases
+from generator.emulator.resources.promotion import allowed_environments
 
 
 def list_page(request: Request) -> Document:
@@ -74,94 +72,26 @@ def new_deployment(
 
     Errors: Refused, and nothing is created.
     """
-    state = request.state
-    project = state.get("Projects", release["ProjectId"])
-    _check_tenant(project, environment, tenant)
+    project = request.state.get("Projects", release["ProjectId"])
+    queueing.check_tenant(project["TenantedDeploymentMode"], project, environment, tenant)
     _check_lifecycle(request, release, environment, tenant)
-    answers = _answers(request, release, environment, tenant, values)
-    try:
-        starts, expires = moment(body.get("QueueTime")), moment(body.get("QueueTimeExpiry"))
-    except ValueError:
-        raise refusals.BAD_SCHEDULE() from None
-    now = state.clock.now()
-    if expires is not None and expires <= (starts or now):
-        raise refusals.BAD_SCHEDULE()
-    user = request.user
-    identifier, task_id = state.next_id("Deployments"), state.next_id("ServerTasks")
-    deployment: Document = {
-        "SpaceId": release["SpaceId"],
-        "ProjectId": project["Id"],
-        "ReleaseId": release["Id"],
-        "ChannelId": release["ChannelId"],
-        "EnvironmentId": environment["Id"],
-        "TenantId": tenant["Id"] if tenant else None,
-        "TaskId": task_id,
-        "ManifestVariableSetId": f"variableset-{identifier}",
-        "DeploymentProcessId": release["ProjectDeploymentProcessSnapshotId"],
-        "Name": f"Deploy to {environment['Name']}",
-        "Comments": body.get("Comments"),
-        "FormValues": {name: value for name, value in values.items() if isinstance(value, str)},
-        "DeployedToMachineIds": [],
-        "FailureEncountered": False,
-        "QueueTime": iso(starts),
-        "QueueTimeExpiry": iso(expires),
-        "Created": iso(now),
-        "DeployedBy": user["Username"],
-        "DeployedById": user["Id"],
-        "Changes": [],
-        "DebugMode": body.get("DebugMode") or "None",
-        "Priority": body.get("Priority") or "LifecycleDefault",
-        "UseGuidedFailure": bool(body.get("UseGuidedFailure")),
-        "ForcePackageDownload": bool(body.get("ForcePackageDownload")),
-        "ForcePackageRedeployment": bool(body.get("ForcePackageRedeployment")),
-    }
-    for name in ("SkipActions", "SpecificMachineIds", "ExcludedMachineIds"):
-        deployment[name] = list(body.get(name) or ())
-    description = f"Deploy {project['Name']} release {release['Version']} to {environment['Name']}"
-    task = Task(
-        id=task_id,
-        space_id=release["SpaceId"],
-        name="Deploy",
-        description=f"{description} for {tenant['Name']}" if tenant else description,
-        arguments={"DeploymentId": identifier},
-        queue_time=starts or now,
-        queued_at=now,
-        queue_time_expiry=expires,
-        project_id=project["Id"],
-        environment_id=environment["Id"],
-        tenant_id=tenant["Id"] if tenant else None,
-        prioritized=deployment["Priority"] == "On",
+    return queueing.queued(
+        request,
+        runs.DEPLOYMENT,
+        {
+            "ReleaseId": release["Id"],
+            "ChannelId": release["ChannelId"],
+            "DeploymentProcessId": release["ProjectDeploymentProcessSnapshotId"],
+            "Name": f"Deploy to {environment['Name']}",
+            "Changes": [],
+            "ForcePackageRedeployment": bool(body.get("ForcePackageRedeployment")),
+        },
+        environment=environment,
+        tenant=tenant,
+        body=body,
+        values=values,
+        description=f"Deploy {project['Name']} release {release['Version']} to {environment['Name']}",
     )
-    state.add("Deployments", deployment, identifier=identifier)
-    state.tasks[task_id] = task
-    manifest.write(state, deployment, answers)
-    task.tag = manifest.concurrency_tag(state, deployment, task)
-    queue.supersede(state, deployment, task)
-    state.changed.notify_all()
-    events.record(
-        state,
-        "DeploymentQueued",
-        f"{task.description} was queued",
-        space_id=task.space_id,
-        related=(*queue.related(task), release["Id"]),
-        user_id=user["Id"],
-    )
-    return deployment
-
-
-def _check_tenant(project: Document, environment: Document, tenant: Document | None) -> None:
-    """Source: docs, Tenants (modes; a tenant is connected to a project in some environments)."""
-    mode = project["TenantedDeploymentMode"]
-    if tenant is None:
-        if mode == "Tenanted":
-            raise refusals.TENANT_NEEDED(project=project["Name"])
-        return
-    if mode == "Untenanted":
-        raise refusals.TENANT_FORBIDDEN(project=project["Name"])
-    if environment["Id"] not in tenant["ProjectEnvironments"].get(project["Id"], ()):
-        raise refusals.TENANT_NOT_CONNECTED(
-            tenant=tenant["Name"], project=project["Name"], environment=environment["Name"]
-        )
 
 
 def _check_lifecycle(
@@ -183,36 +113,15 @@ def _check_lifecycle(
     )
 
 
-def _answers(
-    request: Request, release: Document, environment: Document, tenant: Document | None, values: Document
-) -> dict[str, str]:
-    """The values of prompted variables by variable id. A required one without a value is refused by name.
-
-    Keys are the elements' names of the preview's form; the create commands use variable names (source: OctopusClients,
-    Model/Forms). An unknown key is dropped: unconfirmed.
-    """
-    answers: dict[str, str] = {}
-    for item in prompted(request.state, release, environment, tenant):
-        given = [
-            value for name, value in values.items() if name == item["Id"] or same_name(name, item["Name"])
-        ]
-        if given and given[0] is not None:
-            answers[item["Id"]] = str(given[0])
-        default = item["Value"]
-        if item["Prompt"].get("Required") and not (answers.get(item["Id"]) or default):
-            raise refusals.PROMPT_REQUIRED(name=item["Name"])
-    return answers
-
-
 # --- by command ----------------------------------------------------------------------------------------------------
 
 
 def create_untenanted(request: Request) -> Document:
     """`deployments/create/untenanted/v1`: 200; no environment named = nothing deployed (source: docs, API reference)."""
-    body, project, release = _command(request)
+    body, _, release = _command(request)
     made = [
         _deploy_by_command(
-            request, project, release, releases.named(request, "Environments", "Environment", name), None
+            request, release, releases.named(request, "Environments", "Environment", name), None
         )
         for name in body.get("EnvironmentNames") or ()
     ]
@@ -225,19 +134,11 @@ def create_tenanted(request: Request) -> Document:
     if not body.get("EnvironmentName"):
         raise refusals.REQUIRED(field="EnvironmentName")
     environment = releases.named(request, "Environments", "Environment", body["EnvironmentName"])
-    names, tags = body.get("Tenants") or [], set(body.get("TenantTags") or ())
-    connected = [
-        tenant
-        for tenant in request.visible("Tenants")
-        if environment["Id"] in tenant["ProjectEnvironments"].get(project["Id"], ())
-    ]
-    if "*" in names:
-        tenants = connected
-    else:
-        tenants = [releases.named(request, "Tenants", "Tenant", name) for name in names]
-        tenants += [item for item in connected if tags & set(item["TenantTags"]) and item not in tenants]
     return _server_tasks(
-        [_deploy_by_command(request, project, release, environment, tenant) for tenant in tenants]
+        [
+            _deploy_by_command(request, release, environment, tenant)
+            for tenant in queueing.tenants_by_command(request, project, environment)
+        ]
     )
 
 
@@ -256,36 +157,12 @@ def _command(request: Request) -> tuple[Document, Document, Document]:
 
 
 def _deploy_by_command(
-    request: Request, project: Document, release: Document, environment: Document, tenant: Document | None
+    request: Request, release: Document, environment: Document, tenant: Document | None
 ) -> Document:
-    body = request.document()
-    process = request.state.get("DeploymentProcesses", release["ProjectDeploymentProcessSnapshotId"])
-    skipped = [
-        action["Id"]
-        for step in process["Steps"]
-        for action in step["Actions"]
-        if any(same_name(name, action["Name"]) or same_name(name, step["Name"]) for name in body.get("SkipStepNames") or ())
-    ]  # fmt: skip
-    classic = {
-        "SkipActions": skipped,
-        "SpecificMachineIds": [
-            releases.named(request, "Machines", "Machine", name)["Id"]
-            for name in body.get("SpecificMachineNames") or ()
-        ],
-        "ExcludedMachineIds": [
-            releases.named(request, "Machines", "Machine", name)["Id"]
-            for name in body.get("ExcludedMachineNames") or ()
-        ],
-        "QueueTime": body.get("RunAt"),
-        "QueueTimeExpiry": body.get("NoRunAfter"),
-        "UseGuidedFailure": body.get("UseGuidedFailure"),
-        "Priority": body.get("Priority"),
-        "DebugMode": body.get("DebugMode"),
-        "ForcePackageDownload": body.get("ForcePackageDownload"),
-    }
-    return new_deployment(
-        request, release, environment, tenant, body=classic, values=dict(body.get("Variables") or {})
-    )
+    classic = queueing.by_command(request, runs.frozen_process(request.state, release))
+    classic["ForcePackageRedeployment"] = request.document().get("ForcePackageRedeployment")
+    values = dict(request.document().get("Variables") or {})
+    return new_deployment(request, release, environment, tenant, body=classic, values=values)
 
 
 def _server_tasks(made: list[Document]) -> Document:
