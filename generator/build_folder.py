@@ -18,10 +18,12 @@ from pathlib import Path
 
 from generator.build_cache import (
     FOLDER,
+    NO_STAMP,
     SETTINGS,
     Cache,
     Entry,
     Ledger,
+    Stamp,
     built_names,
     content_digest,
     make_folder,
@@ -43,6 +45,7 @@ class Product:
     """One spec, rendered: the digests of its files in `build/` by name, or problems. Travels between processes."""
 
     script: str
+    script_known: tuple[Stamp, str]
     claims: tuple[Claim, ...]
     files: Mapping[str, str]
     problems: tuple[Problem, ...]
@@ -104,14 +107,15 @@ def plan_build(workspace: Workspace, cache: Cache, *, staged: str = "", track: T
             changed.append(file)
     problems = check_slugs(workspace.specs)
     write: dict[str, str] = {}
+    present = built_names(workspace.build.as_posix())
     for file, product in _products(workspace, changed, staged, track):
         problems += product.problems
         claims += product.claims
         for name, digest in product.files.items():
-            if ledger.digest(f"{settings.build}/{name}") != digest:
+            if name not in present or ledger.digest(f"{settings.build}/{name}") != digest:
                 write[name] = digest
-        ledger.digest(file.relative)
-        ledger.digest(product.script)
+        ledger.note(file.relative, file.content, file.stamp)
+        ledger.now[product.script] = product.script_known
         entries[file.relative] = Entry(
             script=product.script,
             files=tuple(product.files),
@@ -123,7 +127,7 @@ def plan_build(workspace: Workspace, cache: Cache, *, staged: str = "", track: T
     if problems:
         raise Problems(problems)
     wanted = {name for entry in entries.values() for name in entry.files}
-    left = built_names(workspace.build.as_posix()) - wanted
+    left = present - wanted
     remove = tuple(name for name in sorted(left) if _is_ours(workspace.build / name))
     return Work(
         write=write,
@@ -168,8 +172,10 @@ def _products(
             digests[name] = content_digest(content)
             if staged:
                 write_bytes(f"{staged}/{name}", content)
+        script = rendered.script
         return Product(
-            script=f"{workspace.settings.scripts}/{rendered.script}",
+            script=script.relative if script else "",
+            script_known=(script.stamp, content_digest(script.content)) if script else (NO_STAMP, ""),
             claims=rendered.claims,
             files=digests,
             problems=rendered.problems,
@@ -208,13 +214,10 @@ def carry_out(workspace: Workspace, work: Work) -> None:
             (workspace.build / name).unlink(missing_ok=True)
     except OSError as error:
         raise Refusal(f"{build} cannot be written: {error.strerror or error}") from error
-    ledger = Ledger(workspace.root.as_posix(), work.cache.known)
-    ledger.digest(SETTINGS)
+    ledger = Ledger(workspace.root.as_posix(), {})
+    ledger.now.update(work.cache.known)
     for name, digest in work.write.items():
-        ledger.note(f"{workspace.settings.build}/{name}", digest)
-    for relative, entry in work.cache.entries.items():
-        for path in (relative, entry.script, *(f"{workspace.settings.build}/{name}" for name in entry.files)):
-            ledger.digest(path)
+        ledger.note_written(f"{workspace.settings.build}/{name}", digest)
     write_cache(workspace.root.as_posix(), Cache(**{**work.cache.__dict__, "known": ledger.now}))
 
 

@@ -6,12 +6,11 @@ together. Writing `build/` is left to `build_folder`, knowing what has not chang
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from generator.build_cache import spec_names
+from generator.build_cache import NO_STAMP, Stamp, read_stamped, spec_names
 from generator.bundle import ENTRY, Bundle, Runtime, bundle
 from generator.errors import Place, Problem, Problems
 from generator.module import Module, parse_module
@@ -38,10 +37,21 @@ class SpecFile:
     relative: str
     shown: str
     content: bytes
+    stamp: Stamp = NO_STAMP
 
     @property
     def slug(self) -> str:
         return Path(self.relative).stem
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptFile:
+    """An entry script as found: `relative` below the root."""
+
+    relative: str
+    shown: str
+    content: bytes
+    stamp: Stamp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +91,10 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """What became of one spec file: `built`, or `problems`; its claims either way, and the entry script that it named."""
+    """What became of one spec file: `built`, or `problems`; its claims either way, and the entry script as it was read."""
 
     file: SpecFile
-    script: str = ""
+    script: ScriptFile | None = None
     claims: tuple[Claim, ...] = ()
     built: Built | None = None
     problems: tuple[Problem, ...] = ()
@@ -108,10 +118,10 @@ def _read(root: Path, settings: Settings, *, builtin: bool, runtime: Path) -> Wo
         relative = f"{settings.step_templates}/{name}"
         shown = bare.shown(relative)
         try:
-            content = (root / relative).read_bytes()
+            content, stamp = read_stamped(f"{root.as_posix()}/{relative}")
         except OSError as error:
             raise Problems([Problem(path=shown, message=f"cannot be read: {error.strerror}")]) from error
-        specs.append(SpecFile(relative=relative, shown=shown, content=content))
+        specs.append(SpecFile(relative=relative, shown=shown, content=content, stamp=stamp))
     return Workspace(root=root, settings=settings, specs=tuple(specs), builtin=builtin, runtime=runtime)
 
 
@@ -122,7 +132,6 @@ class Renderer:
         self.workspace = workspace
         self.templates = builtin_root() / "templates"
         self.scripts = workspace.root / workspace.settings.scripts
-        self.scripts_really = os.path.realpath(self.scripts) + os.sep
         self.runtime = Runtime(workspace.runtime)
 
     def render(self, file: SpecFile) -> Rendered:
@@ -137,9 +146,8 @@ class Renderer:
             spec = parse_spec(source, source_name=file.relative)
         except Problems as error:
             problems.extend(error.problems)
-        script = source.data.get("script")
-        script = script if isinstance(script, str) else ""
         built: Built | None = None
+        script = self._script(source, problems)
         entry = self._entry(source, script, problems) if script else None
         if entry is not None:
             parts = bundle(entry, self.runtime)
@@ -169,17 +177,19 @@ class Renderer:
             slug=file.slug,
         )
 
-    def _entry(self, source: Source, script: str, problems: list[Problem]) -> Module | None:
-        """The parsed entry script; None, with the reason among `problems`, when it cannot be had."""
+    def _script(self, source: Source, problems: list[Problem]) -> ScriptFile | None:
+        """The entry script that the spec names; None, with the reason among `problems`, when it cannot be had."""
         where = ("script",)
+        script = source.data.get("script")
+        if not isinstance(script, str) or not script:
+            return None
         folder = self.workspace.settings.scripts
-        path = self.scripts / script
-        shown = self.workspace.shown(f"{folder}/{script}")
+        if script.startswith("/") or ".." in script.split("/"):
+            problems.append(source.problem(where, f"the script '{script}' lies outside of {folder}"))
+            return None
+        relative = f"{folder}/{script}"
         try:
-            if not os.path.realpath(path).startswith(self.scripts_really):
-                problems.append(source.problem(where, f"the script '{script}' lies outside of {folder}"))
-                return None
-            content = path.read_bytes()
+            content, stamp = read_stamped(f"{self.workspace.root.as_posix()}/{relative}")
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             known = [file.name for file in self.scripts.glob("*.py*")]
             message = f"there is no script '{script}' in {folder}"
@@ -188,15 +198,21 @@ class Renderer:
         except (OSError, ValueError) as error:
             problems.append(source.problem(where, f"the script '{script}' cannot be read: {error}"))
             return None
-        text = _decode(content, shown, problems)
-        if text is not None and script.endswith(".j2"):
+        return ScriptFile(
+            relative=relative, shown=self.workspace.shown(relative), content=content, stamp=stamp
+        )
+
+    def _entry(self, source: Source, script: ScriptFile, problems: list[Problem]) -> Module | None:
+        """The script in parts; None, with the reason among `problems`, when it is not text or its frame fails."""
+        text = _decode(script.content, script.shown, problems)
+        if text is not None and script.relative.endswith(".j2"):
             values = source.data.get("vars")
             try:
-                text = render_entry(text, values if isinstance(values, dict) else {}, path=shown)
+                text = render_entry(text, values if isinstance(values, dict) else {}, path=script.shown)
             except Problems as error:
                 problems.extend(error.problems)
                 return None
-        return None if text is None else parse_module(text, name=ENTRY, path=shown)
+        return None if text is None else parse_module(text, name=ENTRY, path=script.shown)
 
 
 def _decode(content: bytes, path: str, problems: list[Problem]) -> str | None:
