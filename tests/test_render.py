@@ -46,7 +46,11 @@ def test_a_comment_stays_one(text: str) -> None:
     assert [] == ast.parse(f"# {comment}\n").body
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), float("inf"), b"x"], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [object(), {1, 2}, float("nan"), float("inf"), b"x"],
+    ids=["object", "set", "nan", "inf", "bytes"],
+)
 def test_what_no_literal_says_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="has no literal in Python"):
         python_literal(value)
