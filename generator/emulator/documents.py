@@ -19,7 +19,7 @@ DICTIONARIES = frozenset(
     {
         "properties", "scope", "displaysettings", "formvalues", "projectenvironments", "customfields", "arguments",
         "defaultpropertyvalues", "overrides", "actionidsbyprocessid", "tenantvariables", "values", "links",
-        "details", "sensitiveproperties", "settings",
+        "details", "sensitiveproperties", "settings", "projectenvironmentscope",
     }
 )  # fmt: skip
 

@@ -146,6 +146,20 @@ CHANNELS = Kind(
         "GitReferenceRules": [], "GitResourceRules": [], "TenantTags": [], "Type": "Lifecycle",
     },
 )  # fmt: skip
+RUNBOOKS = Kind(
+    name="Runbook", collection="Runbooks", path="runbooks", permission="Runbook", has_slug=True,
+    defaults={
+        "ProjectId": None, "Name": None, "Description": "", "PublishedRunbookSnapshotId": None,
+        "MultiTenancyMode": "Untenanted", "EnvironmentScope": "All", "Environments": [],
+        "DefaultGuidedFailureMode": "EnvironmentDefault",
+        "ConnectivityPolicy": {
+            "SkipMachineBehavior": "None", "TargetRoles": [], "AllowDeploymentsToNoTargets": True,
+            "ExcludeUnhealthyTargets": False,
+        },
+        "RunRetentionPolicy": {"QuantityToKeep": 100, "ShouldKeepForever": False}, "ForcePackageDownload": False,
+        "FailTargetDiscovery": False, "CancelQueuedTasks": True, "CancelRunningTasks": True, "RunbookTags": [],
+    },
+)  # fmt: skip
 ACTION_TEMPLATES = Kind(
     name="ActionTemplate", collection="ActionTemplates", path="actiontemplates", permission="ActionTemplate",
     defaults={

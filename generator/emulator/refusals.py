@@ -201,6 +201,11 @@ PROMPT_REQUIRED = _errors(
     "that the variable is named: docs, Deployments API; the text is unconfirmed",
 )
 BAD_SCHEDULE = _errors("Deployment Schedule is invalid.")
+NO_PUBLISHED_SNAPSHOT = _errors("Runbook has no published snapshot.")
+RUNBOOK_ENVIRONMENT = _errors(
+    "The runbook '{runbook}' cannot be run in environment '{environment}'.",
+    "that the scope decides: docs, Runbooks; the text is unconfirmed",
+)
 BAD_FREEZE = _errors(
     "The start and end of a deployment freeze must be moments, the end later than the start.", _OURS
 )

@@ -12,12 +12,15 @@ from generator.emulator.resources import (
     artifacts,
     dashboard,
     deployments,
+    freezes,
     interruptions,
     plain,
     processes,
     projects,
     promotion,
     releases,
+    runbook_runs,
+    runbooks,
     spaces,
     tasks,
     templates,
@@ -64,8 +67,6 @@ AROUND = (
     Route("GET", "lifecycles/{id}/projects", lambda r: plain.projects_of(r, "LifecycleId", "Lifecycles"), "ProjectView"),
     Route("GET", "projectgroups/{id}/projects", lambda r: plain.projects_of(r, "ProjectGroupId", "ProjectGroups"), "ProjectView"),
     Route("GET", "workerpools/{id}/workers", plain.workers_of_pool, "WorkerView"),
-    Route("GET", "runbooks", plain.empty_page("Runbook"), "RunbookView"),
-    Route("GET", "projects/{project}/runbooks", plain.empty_page("Runbook"), "RunbookView"),
     Route("GET", "projects/{project}/triggers", plain.empty_page("ProjectTrigger"), "TriggerView"),
     Route("GET", "projecttriggers", plain.empty_page("ProjectTrigger"), "TriggerView"),
     Route("GET", "subscriptions", plain.empty_page("Subscription"), "SubscriptionView"),
@@ -180,6 +181,67 @@ DEPLOYMENTS = (
     Route("GET", "dashboard/dynamic", dashboard.dynamic, "DeploymentView"),
 )
 
+RUNBOOKS = (
+    Route("GET", "runbooks", runbooks.list_page, "RunbookView"),
+    Route("GET", "runbooks/all", runbooks.list_all, "RunbookView"),
+    Route("POST", "runbooks", runbooks.create, "RunbookEdit"),
+    *(
+        route
+        for path in ("runbooks/{runbook}", "projects/{project}/runbooks/{runbook}")
+        for route in (
+            Route("GET", path, runbooks.get, "RunbookView"),
+            Route("PUT", path, runbooks.modify, "RunbookEdit"),
+            Route("DELETE", path, runbooks.delete, "RunbookEdit"),
+        )
+    ),
+    Route("GET", "projects/{project}/runbooks", runbooks.list_page, "RunbookView"),
+    Route("POST", "projects/{project}/runbooks", runbooks.create, "RunbookEdit"),
+    Route("GET", "runbooks/{runbook}/environments", runbooks.environments, "RunbookView"),
+    Route("GET", "runbooks/{runbook}/runbookSnapshots", runbooks.list_snapshots, "RunbookView"),
+    Route("GET", "runbooks/{runbook}/runbookSnapshotTemplate", runbooks.snapshot_template, "RunbookView"),
+    Route("GET", "runbooks/{runbook}/runbookRunTemplate", runbook_runs.template, "RunbookView"),
+    Route("GET", "runbooks/{runbook}/runbookRuns/preview/{environment}", runbook_runs.preview, "RunbookView"),
+    Route("GET", "runbooks/{runbook}/runbookRuns/preview/{environment}/{tenant}", runbook_runs.preview, "RunbookView"),
+    Route("POST", "runbooks/{runbook}/run", runbook_runs.run_published, "RunbookRunCreate"),
+    Route("GET", "runbookProcesses", runbooks.list_processes, "RunbookView"),
+    Route("GET", "runbookProcesses/{id}", runbooks.get_process, "RunbookView"),
+    Route("PUT", "runbookProcesses/{id}", runbooks.modify_process, "RunbookEdit"),
+    Route("GET", "runbookProcesses/{id}/runbookSnapshotTemplate", runbooks.snapshot_template, "RunbookView"),
+    Route("GET", "projects/{project}/runbookProcesses/{id}", runbooks.get_process, "RunbookView"),
+    Route("PUT", "projects/{project}/runbookProcesses/{id}", runbooks.modify_process, "RunbookEdit"),
+    Route("GET", "runbookSnapshots", runbooks.list_snapshots, "RunbookView"),
+    Route("POST", "runbookSnapshots", runbooks.create_snapshot, "RunbookSnapshotCreate"),
+    Route("GET", "projects/{project}/runbookSnapshots", runbooks.list_snapshots, "RunbookView"),
+    Route("POST", "projects/{project}/runbookSnapshots", runbooks.create_snapshot, "RunbookSnapshotCreate"),
+    Route("GET", "projects/{project}/runbookSnapshots/{snapshot}", runbooks.get_snapshot, "RunbookView"),
+    Route("GET", "runbookSnapshots/{snapshot}", runbooks.get_snapshot, "RunbookView"),
+    Route("PUT", "runbookSnapshots/{snapshot}", runbooks.modify_snapshot, "RunbookEdit"),
+    Route("DELETE", "runbookSnapshots/{snapshot}", runbooks.delete_snapshot, "RunbookEdit"),
+    Route("POST", "runbookSnapshots/{snapshot}/snapshot-variables", runbooks.update_snapshot_variables, "RunbookEdit"),
+    Route("GET", "runbookSnapshots/{snapshot}/runbookRuns", runbook_runs.list_page, "RunbookRunView"),
+    Route("GET", "runbookSnapshots/{snapshot}/runbookRuns/template", runbook_runs.template, "RunbookRunView"),
+    Route("GET", "runbookSnapshots/{snapshot}/runbookRuns/preview/{environment}", runbook_runs.preview, "RunbookRunView"),
+    Route(
+        "GET", "runbookSnapshots/{snapshot}/runbookRuns/preview/{environment}/{tenant}", runbook_runs.preview, "RunbookRunView"
+    ),
+    Route("GET", "runbookRuns", runbook_runs.list_page, "RunbookRunView"),
+    Route("POST", "runbookRuns", runbook_runs.create, "RunbookRunCreate"),
+    Route("GET", "runbookRuns/{id}", runbook_runs.get, "RunbookRunView"),
+    Route("DELETE", "runbookRuns/{id}", runbook_runs.delete, "RunbookRunDelete"),
+    Route("POST", "runbook-runs/create/v1", runbook_runs.create_by_command, "RunbookRunCreate"),
+    Route("GET", "progression/runbooks/taskRuns", runbook_runs.task_runs, "RunbookRunView"),
+    Route("GET", "progression/runbooks/{runbook}", runbook_runs.progression, "RunbookRunView"),
+)  # fmt: skip
+
+FREEZES = (
+    Route("GET", "deploymentfreezes", freezes.list_page, scope="system"),
+    Route("POST", "deploymentfreezes", freezes.create, freezes.OVERRIDE, scope="system"),
+    Route("GET", "deploymentfreezes/{id}", freezes.get, scope="system"),
+    Route("PUT", "deploymentfreezes/{id}", freezes.modify, freezes.OVERRIDE, scope="system"),
+    Route("DELETE", "deploymentfreezes/{id}", freezes.delete, freezes.OVERRIDE, scope="system"),
+    Route("POST", "deployments/override", deployments.create_despite_freeze, "DeploymentCreate"),
+)
+
 TASKS = (
     Route("GET", "tasks", tasks.list_page, "TaskView", scope="mixed"),
     Route("GET", "tasks/tasktypes", tasks.types, "TaskView", scope="mixed"),
@@ -215,5 +277,7 @@ ROUTES: tuple[Route, ...] = (
     *TEMPLATES,
     *RELEASES,
     *DEPLOYMENTS,
+    *RUNBOOKS,
+    *FREEZES,
     *TASKS,
 )

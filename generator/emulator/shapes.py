@@ -62,7 +62,9 @@ for _check, _words, _names in (
         "SpaceId SpaceIdOrName ProjectName ReleaseVersion EnvironmentName ChannelName PackageVersion ReleaseNotes Comments "
         "State Reason Filename ServerTaskId Source LogCorrelationId TenantedDeploymentMode ContentType Type Condition "
         "StartTrigger PackageRequirement WorkerPoolId WorkerPoolVariable FeedType FeedUri Notes Result Instructions GitRef "
-        "Label HelpText ProcessId ProcessType RunAt NoRunAfter QueueTime QueueTimeExpiry Priority DebugMode ClonedFromTenantId",
+        "Label HelpText ProcessId ProcessType RunAt NoRunAfter QueueTime QueueTimeExpiry Priority DebugMode ClonedFromTenantId "
+        "RunbookId RunbookSnapshotId RunbookName Snapshot PublishedRunbookSnapshotId EnvironmentScope MultiTenancyMode Notes "
+        "DeploymentFreezeOverrideReason Start End",
     ),
     (
         _is_flag,
@@ -79,22 +81,26 @@ for _check, _words, _names in (
         "an object",
         "Properties FormValues Prompt DisplaySettings Container Endpoint PersistenceSettings VersioningStrategy Overrides "
         "DefaultPropertyValues ReleaseRetentionPolicy TentacleRetentionPolicy ProjectConnectivityPolicy CustomFields "
-        "ReleaseCreationStrategy ConnectivityPolicy",
+        "ReleaseCreationStrategy ConnectivityPolicy RunRetentionPolicy CreateDeploymentCommand",
     ),
-    (_is_lists_by_name, "lists by name", "Scope ProjectEnvironments ActionIdsByProcessId"),
+    (
+        _is_lists_by_name,
+        "lists by name",
+        "Scope ProjectEnvironments ActionIdsByProcessId ProjectEnvironmentScope",
+    ),
     (
         _is_texts,
         "a list of texts",
         "Environments ExcludedEnvironments Channels TenantTags Tenants EnvironmentNames SkipActions SkipStepNames ActionIds "
         "SpecificMachineIds ExcludedMachineIds SpecificMachineNames ExcludedMachineNames IncludedLibraryVariableSetIds "
         "AutomaticDeploymentTargets OptionalDeploymentTargets Roles EnvironmentIds TenantIds WorkerPoolIds "
-        "SpaceManagersTeams SpaceManagersTeamMembers EnvironmentTags",
+        "SpaceManagersTeams SpaceManagersTeamMembers EnvironmentTags FreezeIds DeploymentFreezeNames RunbookTags",
     ),
     (
         _is_objects,
         "a list of objects",
         "Steps Actions Parameters Phases DeploymentPreviews ActionsToUpdate SelectedPackages Rules GitDependencies Templates "
-        "SelectedGitResources GitReferenceRules GitResourceRules",
+        "SelectedGitResources GitReferenceRules GitResourceRules TenantProjectEnvironmentScope",
     ),
     (_is_list, "a list", "Packages Tags"),
 ):

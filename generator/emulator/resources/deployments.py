@@ -50,13 +50,25 @@ def delete(request: Request) -> Document:
 
 def create(request: Request) -> Answer:
     """The classic way: ids, 201."""
+    return created(request.show("Deployments", _create(request, request.document())))
+
+
+def create_despite_freeze(request: Request) -> Answer:
+    """The classic command inside one that names freezes and a reason (source: docs, API reference, deployment-freeze)."""
     body = request.document()
+    command = body.get("CreateDeploymentCommand")
+    if not isinstance(command, dict):
+        raise refusals.REQUIRED(field="CreateDeploymentCommand")
+    merged = {**command, "FreezeIds": body.get("FreezeIds"), "Reason": body.get("Reason")}
+    return created({"Deployment": request.show("Deployments", _create(request, merged))})
+
+
+def _create(request: Request, body: Document) -> Document:
     release = request.reference("Releases", "ReleaseId", body.get("ReleaseId"))
     environment = request.reference("Environments", "EnvironmentId", body.get("EnvironmentId"))
     tenant = request.reference("Tenants", "TenantId", body["TenantId"]) if body.get("TenantId") else None
     values = dict(body.get("FormValues") or {})
-    deployment = new_deployment(request, release, environment, tenant, body=body, values=values)
-    return created(request.show("Deployments", deployment))
+    return new_deployment(request, release, environment, tenant, body=body, values=values)
 
 
 def new_deployment(

@@ -144,7 +144,10 @@ def _check(request: Request, fields: Document) -> None:
 def delete(request: Request) -> Document:
     project, state = project_of(request), request.state
     request.refuse_running("Project", project_id=project["Id"])
-    owned = ("Channels", "Releases", "Deployments", "DeploymentProcesses", "DeploymentSettings", "Artifacts")
+    owned = (
+        "Channels", "Releases", "Deployments", "DeploymentProcesses", "DeploymentSettings", "Artifacts", "Runbooks",
+        "RunbookProcesses", "RunbookSnapshots", "RunbookRuns",
+    )  # fmt: skip
     for name in owned:
         for document in state.where(name, ProjectId=project["Id"]):
             del state.collection(name)[document["Id"]]

@@ -33,7 +33,7 @@ def deployment_template(request: Request) -> Document:
     return {
         "IsDeploymentProcessModified": frozen["Version"] != process["Version"],
         "IsVariableSetModified": frozen_own["Version"] != own["Version"],
-        "IsLibraryVariableSetModified": _library_changed(state, release, project),
+        "IsLibraryVariableSetModified": library_changed(state, release, project),
         "IsGitResourceModified": False,
         "DeploymentNotes": None,
         "PromoteTo": _targets(request, release, None),
@@ -53,7 +53,7 @@ def deployment_template(request: Request) -> Document:
     }
 
 
-def _library_changed(state: State, release: Document, project: Document) -> bool:
+def library_changed(state: State, release: Document, project: Document) -> bool:
     frozen = {
         (item["OwnerId"], item["Version"])
         for item in (
@@ -274,21 +274,21 @@ def progress_item(state: State, deployment: Document) -> Document:
 
     Source: docs, API reference, dashboard; go-octopusdeploy, pkg/dashboard (recorded: Id is the deployment's).
     """
-    task = state.task_of(deployment).document(state.clock)
-    copied = (
-        "State", "IsCompleted", "HasWarningsOrErrors", "HasPendingInterruptions", "HasPendingPreconditions",
-        "PendingInterruptionTypes", "ErrorMessage", "Duration", "QueueTime", "StartTime", "CompletedTime",
-    )  # fmt: skip
     return {
-        "Id": deployment["Id"],
-        "ProjectId": deployment["ProjectId"],
-        "EnvironmentId": deployment["EnvironmentId"],
-        "TenantId": deployment["TenantId"],
+        **run_item(state, deployment),
         "ChannelId": deployment["ChannelId"],
         "ReleaseId": deployment["ReleaseId"],
         "ReleaseVersion": state.get("Releases", deployment["ReleaseId"])["Version"],
         "DeploymentId": deployment["Id"],
-        "TaskId": deployment["TaskId"],
-        "Created": deployment["Created"],
-        **{name: task[name] for name in copied},
     }
+
+
+def run_item(state: State, run: Document) -> Document:
+    """What the cells of deployments and of runbook runs have in common."""
+    task = state.task_of(run).document(state.clock)
+    copied = (
+        "State", "IsCompleted", "HasWarningsOrErrors", "HasPendingInterruptions", "HasPendingPreconditions",
+        "PendingInterruptionTypes", "ErrorMessage", "Duration", "QueueTime", "StartTime", "CompletedTime",
+    )  # fmt: skip
+    own = ("Id", "ProjectId", "EnvironmentId", "TenantId", "TaskId", "Created")
+    return {**{name: run[name] for name in own}, **{name: task[name] for name in copied}}

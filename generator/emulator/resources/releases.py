@@ -110,7 +110,7 @@ def new_release(
     if _existing(state, project, version) is not None:
         raise refusals.DUPLICATE_RELEASE(version=version)
     process = state.get("DeploymentProcesses", project["DeploymentProcessId"])
-    packages = _selected_packages(process, body.get("SelectedPackages") or [])
+    packages = selected_packages(process, body.get("SelectedPackages") or [])
     own, *library = variables.live_sets(state, project)
     release = state.add(
         "Releases",
@@ -177,7 +177,7 @@ def packages_of(process: Document) -> list[tuple[Document, Document]]:
     ]
 
 
-def _selected_packages(process: Document, selected: list[Any]) -> list[Document]:
+def selected_packages(process: Document, selected: list[Any]) -> list[Document]:
     chosen = {
         (item.get("ActionName") or item.get("StepName"), item.get("PackageReferenceName") or ""): item.get(
             "Version"
@@ -239,24 +239,28 @@ def release_template(request: Request) -> Document:
         "NextVersionIncrement": next_release_version(state, project),
         "VersioningPackageStepName": None,
         "VersioningPackageReferenceName": None,
-        "Packages": [
-            {
-                "ActionName": action["Name"],
-                "StepName": action["Name"],
-                "PackageReferenceName": package.get("Name") or "",
-                "PackageId": package.get("PackageId"),
-                "FeedId": package.get("FeedId"),
-                "FeedName": package.get("FeedId"),
-                "FixedVersion": package.get("Version"),
-                "VersionSelectedLastRelease": None,
-                "IsResolvable": True,
-                "ProjectName": None,
-            }
-            for action, package in packages_of(process)
-        ],
+        "Packages": template_packages(process),
         "GitResources": [],
         "Links": {},
     }
+
+
+def template_packages(process: Document) -> list[Document]:
+    return [
+        {
+            "ActionName": action["Name"],
+            "StepName": action["Name"],
+            "PackageReferenceName": package.get("Name") or "",
+            "PackageId": package.get("PackageId"),
+            "FeedId": package.get("FeedId"),
+            "FeedName": package.get("FeedId"),
+            "FixedVersion": package.get("Version"),
+            "VersionSelectedLastRelease": None,
+            "IsResolvable": True,
+            "ProjectName": None,
+        }
+        for action, package in packages_of(process)
+    ]
 
 
 # --- changing ------------------------------------------------------------------------------------------------------
