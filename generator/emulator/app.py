@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request as WebRequest
@@ -36,6 +36,14 @@ OVERRIDE = "X-HTTP-Method-Override"
 StartResponse = Callable[..., Any]
 
 
+class GoAway(Protocol):
+    def __call__(self, seconds: float, *, restart: bool) -> None: ...
+
+
+def _stay(seconds: float, *, restart: bool) -> None:
+    """An application without a server around it cannot go away."""
+
+
 class Seen(NamedTuple):
     """A request that arrived, unknown and refused ones included; `at` in emulated seconds since 1970."""
 
@@ -52,9 +60,15 @@ class Application:
         self.bugs: list[Exception] = []
         # The last requests, the oldest first: what they cost is for tests to judge.
         self.seen: deque[Seen] = deque(maxlen=100_000)
+        # What a fault of the kind "refused" or "restart" does: real seconds, and whether running tasks are lost.
+        self.go_away: GoAway = _stay
+        self.is_away = False
         self._router = Router(ROUTES)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        # On a socket the system refuses; this is for requests in process, and for those under way.
+        if self.is_away:
+            raise ConnectionRefusedError("the server is away")
         web = WebRequest(environ)
         web.max_content_length = LARGEST_BODY
         method = (web.headers.get(OVERRIDE) or web.method).upper()
@@ -63,6 +77,10 @@ class Application:
         if fault is not None and fault.kind == "reset":
             # Read first: a client that still writes would meet another error than one that waits for the answer.
             web.get_data()
+            reset(environ)
+        if fault is not None and fault.kind in ("refused", "restart"):
+            web.get_data()
+            self.go_away(fault.delay, restart=fault.kind == "restart")
             reset(environ)
         if fault is not None and fault.kind == "slow":
             time.sleep(fault.delay)

@@ -10,7 +10,10 @@ import threading
 from generator.emulator import queue
 from generator.emulator.execution import DeploymentRun, Settings
 from generator.emulator.state import State
-from generator.emulator.tasks import CANCELED, FAILED, Task
+from generator.emulator.tasks import CANCELED, FAILED, RUNNING, Task
+
+# Our wording.
+LOST = "The Octopus Server was restarted while this task was running."
 
 
 class Engine:
@@ -20,6 +23,7 @@ class Engine:
         # Faults of the emulator itself, met while a task ran: raised again when the emulator stops.
         self.bugs: list[Exception] = []
         self._stopping = False
+        self._suspended = False
         self._runs: dict[str, threading.Thread] = {}
         self._dispatcher: threading.Thread | None = None
 
@@ -39,12 +43,37 @@ class Engine:
             if thread is not None:
                 thread.join()
 
+    def suspend(self) -> None:
+        """Start nothing more until `resume`."""
+        with self.state.changed:
+            self._suspended = True
+
+    def resume(self) -> None:
+        with self.state.changed:
+            self._suspended = False
+            self.state.changed.notify_all()
+
+    def lose_running(self) -> None:
+        """End what runs as a restart of the server does, and wait until it has ended: Failed, no step of it goes on."""
+        with self.state.changed:
+            lost = [task for task in self.state.tasks.values() if task.state in RUNNING]
+            threads = [self._runs[task.id] for task in lost if task.id in self._runs]
+            for task in lost:
+                task.lost = "" if task.cancel.is_set() else LOST
+                task.cancel.set()
+                for stop in list(task.on_cancel):
+                    stop()
+            self.state.changed.notify_all()
+        for thread in threads:
+            thread.join()
+
     def _dispatch(self) -> None:
         with self.state.changed:
             while not self._stopping:
                 queue.expire(self.state)
-                for task in queue.startable(self.state):
-                    self._begin(task)
+                if not self._suspended:
+                    for task in queue.startable(self.state):
+                        self._begin(task)
                 moment = queue.next_moment(self.state)
                 if moment is None:
                     self.state.changed.wait()
@@ -73,7 +102,10 @@ class Engine:
                 task.log(task.root, "Fatal", task.error, self.state.clock.now())
             outcome = FAILED
         with self.state.changed:
-            canceled = task.cancel.is_set()
+            if task.lost:
+                task.error, outcome = task.lost, FAILED
+                task.log(task.root, "Fatal", task.lost, self.state.clock.now())
+            canceled = task.cancel.is_set() and not task.lost
             if canceled:
                 task.error = task.error or task.canceled_by
             queue.finish(self.state, task, CANCELED if canceled else outcome)

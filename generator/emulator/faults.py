@@ -5,12 +5,13 @@ emulator.faults.add(path=r"/deployments$", method="POST", kind="lost_answer")
 
 from __future__ import annotations
 
+import random
 import re
 import threading
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-Kind = Literal["status", "reset", "lost_answer", "slow", "truncated", "html"]
+Kind = Literal["status", "reset", "refused", "lost_answer", "slow", "truncated", "html", "restart"]
 
 
 @dataclass(kw_only=True)
@@ -23,6 +24,10 @@ class Fault:
     slow          the answer comes `delay` real seconds late
     truncated     the answer's body ends in the middle
     html          a proxy's page with `status`; nothing is carried out
+    refused       the connection is reset, and for `delay` real seconds further ones are refused; tasks go on
+    restart       the same, and what runs is lost as with a server that is restarted: see `Emulator.go_away`
+
+    `probability` below 1 strikes by chance: the same `seed` strikes the same of the matching requests, counted in order.
     """
 
     path: str = ""
@@ -33,13 +38,24 @@ class Fault:
     count: int | None = 1
     after: int = 0
     delay: float = 1.0
+    probability: float = 1.0
+    seed: int = 0
     # How often it struck.
     hits: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"unknown kind of fault {self.kind!r}, known: {', '.join(get_args(Kind))}")
+        if not 0 < self.probability <= 1:
+            raise ValueError(
+                f"a probability of {self.probability:g} is not possible: use more than 0, at most 1"
+            )
         self._pattern = re.compile(self.path, re.IGNORECASE)
+        self._chance = random.Random(self.seed)
+
+    def is_lucky(self) -> bool:
+        """Whether chance lets the next matching request pass."""
+        return self.probability < 1 and self._chance.random() >= self.probability
 
     def matches(self, method: str, path: str) -> bool:
         return (self.method is None or self.method.upper() == method) and self._pattern.search(
@@ -63,6 +79,8 @@ class Faults:
         count: int | None = 1,
         after: int = 0,
         delay: float = 1.0,
+        probability: float = 1.0,
+        seed: int = 0,
     ) -> Fault:
         """A new rule; `path` is a regular expression searched in the request's path, the virtual directory included."""
         fault = Fault(
@@ -74,6 +92,8 @@ class Faults:
             count=count,
             after=after,
             delay=delay,
+            probability=probability,
+            seed=seed,
         )
         with self._lock:
             self.rules.append(fault)
@@ -91,6 +111,8 @@ class Faults:
                     continue
                 if fault.after > 0:
                     fault.after -= 1
+                    continue
+                if fault.is_lucky():
                     continue
                 fault.hits += 1
                 return fault

@@ -8,18 +8,15 @@ import threading
 from collections.abc import Iterable
 from types import TracebackType
 
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
-
 from generator.emulator.app import Application, Seen
 from generator.emulator.clock import Clock
 from generator.emulator.engine import Engine
 from generator.emulator.execution import Settings
 from generator.emulator.faults import Faults
+from generator.emulator.listener import HOST, Listener
 from generator.emulator.ratelimit import RateLimit
 from generator.emulator.resources.spaces import seed
 from generator.emulator.state import Key, State
-
-HOST = "127.0.0.1"
 
 
 class Emulator:
@@ -46,17 +43,18 @@ class Emulator:
         self.faults = Faults()
         self.app = Application(self.state, self.faults)
         self.engine = Engine(self.state, Settings(interpreter=interpreter))
-        self._server: BaseWSGIServer = make_server(
-            HOST, port, self.app, threaded=True, request_handler=_Quiet
-        )
+        self.app.go_away = self.go_away
+        self._listener = Listener(self.app, port)
         self.state.base_url = self.url
         self.api_key = self.add_key(key=api_key)
-        self._thread: threading.Thread | None = None
+        self._is_started = False
+        self._stopped = threading.Event()
+        self._return: threading.Thread | None = None
 
     @property
     def url(self) -> str:
         """The address that a person would give a client, without a slash at its end."""
-        return f"http://{HOST}:{self._server.server_port}{self.state.virtual_directory}"
+        return f"http://{HOST}:{self._listener.port}{self.state.virtual_directory}"
 
     @property
     def refused(self) -> list[str]:
@@ -108,31 +106,59 @@ class Emulator:
     # --- life ------------------------------------------------------------------------------------------------------
 
     def start(self) -> Emulator:
-        if self._thread is None:
+        if not self._is_started:
+            self._is_started = True
             self.engine.start()
-            self._thread = threading.Thread(target=self._serve, name="emulator server", daemon=True)
-            self._thread.start()
+            self._listener.start()
         return self
 
-    def _serve(self) -> None:
-        self._server.serve_forever(poll_interval=0.05)
+    def go_away(self, seconds: float, *, restart: bool = False) -> None:
+        """Connections are refused from now on, for so many real seconds. With `restart` the running tasks are lost.
+
+        Queued tasks, and those that wait for a person outside a slot, are as before when it comes back; one that ran is
+        Failed. Source: OctopusDeploy/Issues 5174 ("We currently mark tasks as failed when the server comes back
+        online") and 3309 (release note: Failed instead of TimedOut). That scripts end with the server is true of the
+        built-in worker; a script on another machine may run on, which is not imitated. Cancelling ones end Canceled:
+        unconfirmed.
+        """
+        with self.state.lock:
+            if self.app.is_away or self._stopped.is_set():
+                return
+            self.app.is_away = True
+        if restart:
+            self.engine.suspend()
+        self._listener.go_away()
+        self._return = threading.Thread(
+            target=self._come_back, args=(seconds, restart), name="emulator returns", daemon=True
+        )
+        self._return.start()
+
+    def _come_back(self, seconds: float, restart: bool) -> None:
+        if restart:
+            self.engine.lose_running()
+        if self._stopped.wait(seconds):
+            return
+        self.app.is_away = False
+        if restart:
+            self.engine.resume()
+        self._listener.start()
 
     def stop(self) -> None:
         """Kills what runs and ends. Errors: the first fault of the emulator itself that a request or a task met."""
-        if self._thread is not None:
+        self._stopped.set()
+        if self._return is not None:
+            self._return.join()
+        if self._is_started:
+            self._is_started = False
             self.engine.stop()
-            self._server.shutdown()
-            self._thread.join()
-            self._thread = None
-        self._server.server_close()
+        self._listener.stop()
         bugs = [*self.app.bugs, *self.engine.bugs]
         if bugs:
             raise bugs[0]
 
     def wait(self) -> None:
         """Blocks until another thread stops it, or until the interrupt that a person sends."""
-        if self._thread is not None:
-            self._thread.join()
+        self._stopped.wait()
 
     def __enter__(self) -> Emulator:
         return self.start()
@@ -145,14 +171,3 @@ class Emulator:
         except Exception:
             if error is None:
                 raise
-
-
-class _Quiet(WSGIRequestHandler):
-    """Requests are no news, and a client that goes away is no error."""
-
-    def log(self, type: str, message: str, *args: object) -> None:
-        return
-
-    def connection_dropped(self, error: BaseException, environ: object = None) -> None:
-        """Nothing more is read from a connection that is gone, or that a fault has reset."""
-        self.close_connection = True

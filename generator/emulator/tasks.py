@@ -124,6 +124,8 @@ class Task:
     root: Activity = field(init=False)
     cancel: threading.Event = field(default_factory=threading.Event)
     canceled_by: str = ""
+    # Why it ended with the server that ran it; empty = it did not.
+    lost: str = ""
     # Called (with the state locked) when a running task is cancelled; must not wait for anything.
     on_cancel: list[Callable[[], None]] = field(default_factory=list)
     # While a paused task waits outside its slot: set by the engine when it may go on.
