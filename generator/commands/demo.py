@@ -157,6 +157,9 @@ class Scene:
         )
         expect(len(carried_out) == 1, f"Database was deployed {len(carried_out)} times")
 
+        self.title("Search waited until Web had passed the step Deploy site")
+        self.show_step(client, "Search", "Site is up")
+
         self.title("Deploy Shop to Production: refused, and that is the point")
         self.tell(
             "Production wants Database [2.0,3.0) proven in Test; Test has 1.4.0. This deployment must fail."
