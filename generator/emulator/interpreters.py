@@ -106,12 +106,14 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[str]:
     """Paths that may be Pythons, ours first, each file once."""
     seen: set[Path] = {Path(sys.executable).resolve()}
     yield sys.executable
-    pyenv = Path(environ.get("PYENV_ROOT") or Path(environ.get("HOME") or "/") / ".pyenv")
-    folders = [Path(entry) for entry in environ.get("PATH", "").split(os.pathsep) if entry]
-    folders += [version / "bin" for version in sorted(pyenv.glob("versions/*"))]
+    entries = [Path(entry) for entry in environ.get("PATH", "").split(os.pathsep) if entry]
+    # pyenv's shims lead to its versions, or nowhere; where they stand tells where pyenv is when HOME is another one.
+    shims = [entry for entry in entries if entry.name == "shims" and (entry.parent / "versions").is_dir()]
+    home = Path(environ.get("PYENV_ROOT") or Path(environ.get("HOME") or "/") / ".pyenv")
+    folders = [entry for entry in entries if entry not in shims]
+    for pyenv in dict.fromkeys([home, *(entry.parent for entry in shims)]):
+        folders += [version / "bin" for version in sorted(pyenv.glob("versions/*"))]
     for folder in folders:
-        if folder == pyenv / "shims":
-            continue  # they lead to the versions below, or nowhere
         for file in sorted(folder.glob("python3*")):
             if not re.fullmatch(r"python3(\.[0-9]+)?", file.name) or not os.access(file, os.X_OK):
                 continue
