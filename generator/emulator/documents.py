@@ -19,7 +19,7 @@ DICTIONARIES = frozenset(
     {
         "properties", "scope", "displaysettings", "formvalues", "projectenvironments", "customfields", "arguments",
         "defaultpropertyvalues", "overrides", "actionidsbyprocessid", "tenantvariables", "values", "links",
-        "details", "sensitiveproperties", "settings", "projectenvironmentscope",
+        "details", "sensitiveproperties", "settings", "projectenvironmentscope", "projectvariables", "libraryvariables",
     }
 )  # fmt: skip
 

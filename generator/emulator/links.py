@@ -192,6 +192,13 @@ LINKS: dict[str, dict[str, str]] = {
         "SearchPackageVersionsTemplate": "$s/feeds/$Id/packages/versions{?packageId,take,skip,includePreRelease,"
         "versionRange,preReleaseTag,filter,includeReleaseNotes}",
     },
+    "Packages": {
+        "Self": "$s/packages/$Id",
+        "Raw": "$s/packages/$Id/raw",
+        "Feed": "$s/feeds/$FeedId",
+        "AllVersions": "$s/packages?nuGetPackageId=$PackageId",
+    },
+    "BuildInformation": {"Self": "$s/build-information/$Id"},
     "Events": {"Self": "$s/events/$Id"},
     "Teams": {"Self": "/api/teams/$Id"},
 }
@@ -232,6 +239,8 @@ ROOT: dict[str, str] = {
     "tenantTags,environmentIds,thumbprint,deploymentId,shellNames}",
     "MachineRoles": "$s/machineroles/all",
     "Packages": "$s/packages{/id}{?nuGetPackageId,filter,latest,skip,take,includeNotes}",
+    "BuildInformation": "$s/build-information{/id}{?packageId,filter,latest,skip,take,overwriteMode}",
+    "BuildInformationBulk": "$s/build-information/bulk{?ids}",
     "PackagesBulk": "$s/packages/bulk{?ids}",
     "PackageUpload": "$s/packages/raw{?replace,overwriteMode}",
     "ProjectGroups": "$s/projectgroups{/id}{?skip,take,ids,partialName}",

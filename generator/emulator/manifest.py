@@ -14,6 +14,7 @@ from generator.emulator import runs, versions
 from generator.emulator.clock import iso
 from generator.emulator.documents import Document, Secret, text_of
 from generator.emulator.octostache import SelfReferenceError, Variables
+from generator.emulator.resources import tenants
 from generator.emulator.scoping import Where, chosen, variables_in, where_of
 from generator.emulator.state import State
 from generator.emulator.tasks import SUCCESS, Task
@@ -48,7 +49,8 @@ class StepVariables:
 
 
 def write(state: State, deployment: Document, answers: Mapping[str, str]) -> None:
-    """Stores the manifest: the variables that could apply to the deployment, prompted ones with their answers."""
+    """Stores the manifest: the variables that could apply to the deployment, prompted ones with their answers, and the
+    tenant's own values, which come after the project's (which of both wins is unconfirmed)."""
     where = where_of_deployment(state, deployment)
     variables = []
     for item in variables_in(state, runs.frozen_of(state, deployment)):
@@ -58,6 +60,10 @@ def write(state: State, deployment: Document, answers: Mapping[str, str]) -> Non
             value = answers[item["Id"]]
             item = {**item, "Value": Secret(value, bare=True) if item["IsSensitive"] else value}
         variables.append(item)
+    tenant = state.find("Tenants", deployment["TenantId"])
+    if tenant is not None:
+        project = state.get("Projects", deployment["ProjectId"])
+        variables.extend(tenants.variables_for(state, tenant, project, deployment["EnvironmentId"]))
     state.add(
         "Variables",
         {

@@ -218,6 +218,29 @@ FREEZE_REASON = _errors(
     "that the reason must not be blank: docs, Deployments API; the text is unconfirmed",
 )
 
+# --- packages ------------------------------------------------------------------------------------------------------
+NO_PACKAGE = _errors("A package file must be provided")
+EMPTY_PACKAGE = _errors("The uploaded package file had length equal to 0. Please upload a non-empty file.")
+LONG_PACKAGE_NAME = _errors("Package Name is too long.")
+BAD_PACKAGE_NAME = _errors("The file name '{name}' is not of the form PackageId.Version.extension.", _OURS)
+PACKAGE_EXISTS = _message(
+    "A package with the same ID and version already exists. To proceed anyway, specify an overwriteMode of "
+    "OverwriteExisting or IgnoreIfExists.",
+    status=409,
+)
+PACKAGE_FILTERS = _errors("Only one of either nuGetPackageId or filter may be specified.")
+NO_PACKAGE_ID = _errors("No packageId parameter was provided.")
+BUILD_FILTERS = _errors("Only one of either packageId or filter may be specified.")
+BAD_PACKAGE_ID = _errors(
+    "The package ID contains invalid characters. Examples of valid package IDs include 'MyPackage' and 'MyPackage.Sample'."
+)
+BAD_PACKAGE_VERSION = _errors("The version is invalid. Please supply a valid semver version number.")
+BUILD_INFORMATION_EXISTS = _message(
+    "Metadata for the specified Package ID and version already exists. To proceed anyway, specify an overwriteMode of "
+    "OverwriteExisting or IgnoreIfExists.",
+    status=409,
+)
+
 # --- tasks, interruptions, artifacts -------------------------------------------------------------------------------
 CANNOT_RERUN = _message("This task cannot be re-run.")
 BAD_TASK_STATE = _message(

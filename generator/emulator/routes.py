@@ -14,6 +14,7 @@ from generator.emulator.resources import (
     deployments,
     freezes,
     interruptions,
+    packages,
     plain,
     processes,
     projects,
@@ -24,6 +25,7 @@ from generator.emulator.resources import (
     spaces,
     tasks,
     templates,
+    tenants,
     variables,
 )
 from generator.emulator.routing import Route
@@ -233,6 +235,41 @@ RUNBOOKS = (
     Route("GET", "progression/runbooks/{runbook}", runbook_runs.progression, "RunbookRunView"),
 )  # fmt: skip
 
+TENANTS = (
+    Route("GET", "tenants/status", tenants.status),
+    Route("GET", "tenants/tag-test", tenants.tag_test, "TenantView"),
+    Route("GET", "tenants/variables-missing", tenants.missing_variables, "TenantView"),
+    Route("GET", "tenants/{id}/variables", tenants.get_variables, "TenantView"),
+    Route("PUT", "tenants/{id}/variables", tenants.modify_variables, "TenantEdit"),
+    Route("POST", "tenants/{id}/variables", tenants.modify_variables, "TenantEdit"),
+    Route("PUT", "tagsets/sortorder", tenants.sort_tag_sets, "TagSetEdit"),
+    Route("GET", "environments/v2", plain.environments_v2, "EnvironmentView"),
+)
+
+PACKAGES = (
+    Route("GET", "packages", packages.list_page, "FeedView"),
+    Route("POST", "packages/raw", packages.upload, "BuiltInFeedPush"),
+    Route("DELETE", "packages/bulk", packages.delete_several, "BuiltInFeedAdminister"),
+    Route("GET", "packages/{id}", packages.get, "FeedView"),
+    Route("DELETE", "packages/{id}", packages.delete, "BuiltInFeedAdminister"),
+    Route("GET", "packages/{id}/raw", packages.get_raw, "BuiltInFeedDownload"),
+    Route("GET", "feeds/stats", packages.feed_stats, "FeedView"),
+    Route("GET", "feeds/{id}/packages/versions", packages.feed_versions, "FeedView"),
+    Route("GET", "feeds/{id}/packages/search", packages.feed_search, "FeedView"),
+    Route("GET", "build-information", packages.list_build_information, "BuildInformationPush"),
+    Route("POST", "build-information", packages.push_build_information, "BuildInformationPush"),
+    Route(
+        "DELETE",
+        "build-information/bulk",
+        packages.delete_several_build_information,
+        "BuildInformationAdminister",
+    ),
+    Route("GET", "build-information/{id}", packages.get_build_information, "BuildInformationPush"),
+    Route(
+        "DELETE", "build-information/{id}", packages.delete_build_information, "BuildInformationAdminister"
+    ),
+)
+
 FREEZES = (
     Route("GET", "deploymentfreezes", freezes.list_page, scope="system"),
     Route("POST", "deploymentfreezes", freezes.create, freezes.OVERRIDE, scope="system"),
@@ -279,5 +316,7 @@ ROUTES: tuple[Route, ...] = (
     *DEPLOYMENTS,
     *RUNBOOKS,
     *FREEZES,
+    *TENANTS,
+    *PACKAGES,
     *TASKS,
 )

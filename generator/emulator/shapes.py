@@ -81,7 +81,8 @@ for _check, _words, _names in (
         "an object",
         "Properties FormValues Prompt DisplaySettings Container Endpoint PersistenceSettings VersioningStrategy Overrides "
         "DefaultPropertyValues ReleaseRetentionPolicy TentacleRetentionPolicy ProjectConnectivityPolicy CustomFields "
-        "ReleaseCreationStrategy ConnectivityPolicy RunRetentionPolicy CreateDeploymentCommand",
+        "ReleaseCreationStrategy ConnectivityPolicy RunRetentionPolicy CreateDeploymentCommand OctopusBuildInformation "
+        "ProjectVariables LibraryVariables",
     ),
     (
         _is_lists_by_name,

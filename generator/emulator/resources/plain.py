@@ -8,6 +8,7 @@ from generator.emulator import kinds, refusals
 from generator.emulator.documents import Document, shown
 from generator.emulator.kinds import Kind
 from generator.emulator.requests import Answer, Request, created, narrowed
+from generator.emulator.resources import tenants
 from generator.emulator.routing import Route
 from generator.emulator.state import State
 
@@ -61,6 +62,10 @@ def new(state: State, kind: Kind, body: Document, *, space_id: str) -> Document:
         document["SortOrder"] = len(state.where(kind.collection, SpaceId=space_id))
     if kind is kinds.LIFECYCLES:
         _complete_phases(state, document)
+    if kind is kinds.TAG_SETS:
+        document["Id"] = state.next_id(kind.collection)
+        tenants.complete_tags(state, document)
+        return state.add(kind.collection, document, identifier=document["Id"])
     return state.add(kind.collection, document)
 
 
@@ -70,6 +75,8 @@ def modify(request: Request, kind: Kind) -> Document:
     _check_name(request.state, kind, after)
     if kind is kinds.LIFECYCLES:
         _complete_phases(request.state, after)
+    if kind is kinds.TAG_SETS:
+        tenants.complete_tags(request.state, after)
     document.update(after)
     request.state.changed.notify_all()
     return request.show(kind.collection, document)
@@ -187,6 +194,17 @@ def sort_environments(request: Request) -> list[Document]:
     for number, identifier in enumerate(ids):
         request.find("Environments", identifier)["SortOrder"] = number
     return request.show_all("Environments", request.state.environments(request.space_id))
+
+
+def environments_v2(request: Request) -> Document:
+    """The newer list, which knows other types too (source: api-client.ts, environmentV2Repository.ts). All here are Static."""
+    wanted = request.query.first("type")
+    found = list_page(request, kinds.ENVIRONMENTS)
+    if wanted not in (None, "Static"):
+        return request.page("Environment", (), shown)
+    for item in found["Items"]:
+        item["Type"] = "Static"
+    return found
 
 
 def projects_of(request: Request, field_name: str, collection: str) -> Document:

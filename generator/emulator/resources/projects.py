@@ -9,6 +9,7 @@ from generator.emulator import refusals
 from generator.emulator.documents import Document
 from generator.emulator.kinds import CHANNELS, PROJECTS
 from generator.emulator.requests import Answer, Request, by_name, created, narrowed
+from generator.emulator.resources.tenants import complete_templates
 from generator.emulator.state import State
 
 MODES = ("Untenanted", "TenantedOrUntenanted", "Tenanted")
@@ -133,6 +134,7 @@ def modify(request: Request) -> Document:
 
 
 def _check(request: Request, fields: Document) -> None:
+    fields["Templates"] = complete_templates(fields["Templates"])
     request.reference("ProjectGroups", "ProjectGroupId", fields["ProjectGroupId"])
     request.reference("Lifecycles", "LifecycleId", fields["LifecycleId"])
     for identifier in fields["IncludedLibraryVariableSetIds"]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from generator.emulator import events, refusals, versions
-from generator.emulator.documents import Document, same_name
+from generator.emulator.documents import Document, same_name, shown
 from generator.emulator.requests import Answer, Request, created, narrowed
-from generator.emulator.resources import processes, variables
+from generator.emulator.resources import packages, processes, variables
 from generator.emulator.resources.projects import project_of
 from generator.emulator.state import State
 
@@ -110,7 +110,7 @@ def new_release(
     if _existing(state, project, version) is not None:
         raise refusals.DUPLICATE_RELEASE(version=version)
     process = state.get("DeploymentProcesses", project["DeploymentProcessId"])
-    packages = selected_packages(process, body.get("SelectedPackages") or [])
+    selected = selected_packages(process, body.get("SelectedPackages") or [])
     own, *library = variables.live_sets(state, project)
     release = state.add(
         "Releases",
@@ -122,9 +122,9 @@ def new_release(
             "ReleaseNotes": body.get("ReleaseNotes"),
             "Assembled": state.now(),
             "IgnoreChannelRules": bool(body.get("IgnoreChannelRules")),
-            "SelectedPackages": packages,
+            "SelectedPackages": selected,
             "SelectedGitResources": body.get("SelectedGitResources") or [],
-            "BuildInformation": [],
+            "BuildInformation": _build_information(state, project["SpaceId"], process, selected),
             "ProjectDeploymentProcessSnapshotId": processes.snapshot(state, process)["Id"],
             "ProjectVariableSetSnapshotId": variables.snapshot(state, own)["Id"],
             "LibraryVariableSetSnapshotIds": [variables.snapshot(state, item)["Id"] for item in library],
@@ -142,6 +142,23 @@ def new_release(
         user_id=request.key.user_id,
     )
     return release
+
+
+def _build_information(
+    state: State, space_id: str, process: Document, selected: list[Document]
+) -> list[Document]:
+    """What is known of the builds of the release's packages (source: docs, Build information)."""
+    ids = {
+        (action["Name"], package.get("Name") or ""): package.get("PackageId")
+        for action, package in packages_of(process)
+    }
+    found = (
+        packages.build_information_of(
+            state, space_id, ids[(item["ActionName"], item["PackageReferenceName"])], item["Version"]
+        )
+        for item in selected
+    )
+    return [shown(item) for item in found if item is not None]
 
 
 def _existing(state: State, project: Document, version: str) -> Document | None:

@@ -11,6 +11,7 @@ from generator.emulator.documents import Document, Secret
 from generator.emulator.kinds import LIBRARY_SETS
 from generator.emulator.requests import Answer, Request, by_name, created, narrowed
 from generator.emulator.resources.projects import project_of
+from generator.emulator.resources.tenants import complete_templates, tags_of
 from generator.emulator.shapes import objects
 from generator.emulator.state import State, snapshot_suffix
 
@@ -62,7 +63,7 @@ def _scope_values(state: State, variables: Document) -> Document:
         "Actions": named(actions),
         "Roles": [{"Id": role, "Name": role} for role in roles],
         "Channels": named(channels),
-        "TenantTags": [],
+        "TenantTags": tags_of(state, here),
         "Processes": [],
     }
 
@@ -205,6 +206,7 @@ def get_library(request: Request) -> Document:
 def create_library(request: Request) -> Answer:
     body, state = request.document(), request.state
     fields = LIBRARY_SETS.fields(body)
+    fields["Templates"] = complete_templates(fields["Templates"])
     if not isinstance(fields["Name"], str) or not fields["Name"].strip():
         raise refusals.REQUIRED(field="Name")
     if fields["ContentType"] not in ("Variables", "ScriptModule"):
@@ -229,6 +231,7 @@ def modify_library(request: Request) -> Document:
     """`Version` is optional here and not compared: whether a stale one is refused is unconfirmed."""
     library = request.find("LibraryVariableSets", request.argument("id"))
     after = LIBRARY_SETS.fields(request.document(), library)
+    after["Templates"] = complete_templates(after["Templates"])
     request.refuse_duplicate(
         "LibraryVariableSet",
         "LibraryVariableSets",
