@@ -253,30 +253,33 @@ def apply(
 
 @octosteps.command()
 @click.option(
+    "--scenario",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What the server holds when it starts: spaces, projects, releases, history, faults, and more.",
+)
+@click.option(
     "--port", type=click.IntRange(0, 65535), default=8065, show_default=True, help="0 picks a free one."
 )
 @click.option("--api-key", help="The key that it accepts, for tests only. Default: a new one.")
 @click.option(
     "--speed",
     type=click.FloatRange(min=0.1),
-    default=1.0,
-    show_default=True,
-    help="60: an hour passes in a minute.",
+    help="60: an hour passes in a minute. Default: the scenario's, else 1.",
 )
 @click.option(
     "--task-cap",
     type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="Tasks that run at the same time.",
+    help="Tasks that run at the same time. Default: the scenario's, else 5.",
 )
 @click.option("--interpreter", metavar="PYTHON", help="The Python for the steps' scripts. Default: this one.")
 @common
 def emulate(
+    scenario: Path | None,
     port: int,
     api_key: str | None,
-    speed: float,
-    task_cap: int,
+    speed: float | None,
+    task_cap: int | None,
     interpreter: str | None,
     root: Path,
     output_format: str,
@@ -284,15 +287,21 @@ def emulate(
     """Serve a local Octopus Server that runs Python steps for real, until interrupted. Loopback only."""
     from generator.commands import emulate as verb
 
-    def tell(facts: Mapping[str, str]) -> None:
-        announce(
-            facts,
-            f"OCTOPUS_URL={facts['url']}\nOCTOPUS_API_KEY={facts['apiKey']}",
-            output_format=output_format,
-        )
+    def tell(facts: Mapping[str, Any]) -> None:
+        lines = [f"OCTOPUS_URL={facts['url']}", f"OCTOPUS_API_KEY={facts['apiKey']}"]
+        lines += [f"# {name}: {key}" for name, key in facts.get("apiKeys", {}).items()]
+        announce(facts, "\n".join(lines), output_format=output_format)
 
     verb.run(
-        port=port, api_key=api_key, speed=speed, task_cap=task_cap, interpreter=interpreter, announce=tell
+        root=root,
+        scenario=scenario,
+        environ=os.environ,
+        port=port,
+        api_key=api_key,
+        speed=speed,
+        task_cap=task_cap,
+        interpreter=interpreter,
+        announce=tell,
     )
 
 

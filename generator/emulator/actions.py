@@ -2,7 +2,8 @@
 
 Properties that only the emulator reads, on actions that it does not really run:
     octosteps.emulator.duration    emulated seconds that the action takes (default 0)
-    octosteps.emulator.outcome     success (default), failure or warning
+    octosteps.emulator.outcome     success (default), failure or warning; a list with commas has one for each time the
+                                   action runs, and the last one from then on
     octosteps.emulator.message     what it logs, and its error when it fails
 """
 
@@ -175,7 +176,7 @@ def _collect(context: Context, file: runner.Artifact) -> None:
 
 def pretend(context: Context) -> Result:
     """Lasts as long as the action's own properties say, and ends as they say."""
-    wanted = context.text(OUTCOME, "success").strip().lower()
+    wanted = _outcome(context)
     seconds = _seconds(context.text(DURATION, "0"))
     message = context.text(MESSAGE)
     syntax = text_of(context.action["Properties"].get(SYNTAX))
@@ -193,6 +194,15 @@ def pretend(context: Context) -> Result:
     elif message:
         context.log("Info", message)
     return Result(SUCCESS)
+
+
+def _outcome(context: Context) -> str:
+    """What the action wants this time to end in, counted over all its runs on this server."""
+    outcomes = [word.strip().lower() for word in context.text(OUTCOME, "success").split(",")]
+    with context.state.lock:
+        runs = context.state.pretended.get(context.action["Id"], 0)
+        context.state.pretended[context.action["Id"]] = runs + 1
+    return outcomes[min(runs, len(outcomes) - 1)]
 
 
 def _seconds(text: str) -> float:

@@ -23,6 +23,10 @@ class Clock:
         """Emulated seconds since 1970."""
         return self._start + self.speed * (time.monotonic() - self._began)
 
+    def set(self, moment: float) -> None:
+        """From now on it is `moment`: for making a past, before anything runs."""
+        self._start, self._began = moment, time.monotonic()
+
     def real(self, seconds: float) -> float:
         """How many real seconds `seconds` emulated ones last."""
         return seconds / self.speed

@@ -65,6 +65,8 @@ class State:
     contents: dict[str, Content] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    # How often each action that only pretends has run, by its id.
+    pretended: dict[str, int] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
