@@ -28,6 +28,7 @@ class Table:
 
 
 Part: TypeAlias = str | Table
+Confirm: TypeAlias = Callable[[str], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +101,6 @@ def ask(question: str) -> bool:
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def say(message: str) -> None:
-    """One line for the person who waits, on stderr, at once."""
-    print(message, file=sys.stderr, flush=True)
 
 
 def announce(document: Mapping[str, object], text: str, *, output_format: str) -> None:
@@ -189,6 +185,3 @@ def draw_diff(text: str, stream: TextIO) -> None:
     for line in text.split("\n"):
         style = next((style for mark, style in DIFF_STYLES.items() if line.startswith(mark)), "")
         console.print(Text(line, style=style))
-
-
-Confirm = Callable[[str], bool]
