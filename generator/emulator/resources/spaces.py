@@ -9,7 +9,11 @@ from generator.emulator.requests import Answer, Request, by_name, created, narro
 from generator.emulator.resources import plain
 from generator.emulator.state import INSTALLATION, VERSION, State
 
-CAPABILITIES = ("create-release-v1", "create-deployment-v1", "create-runbook-run-v1")
+# The first is the name that an earlier api-client.ts asked for (releaseRepository.ts); the others are named alike: unconfirmed.
+CAPABILITIES = (
+    "CreateReleaseCommandV1", "CreateDeploymentUntenantedCommandV1", "CreateDeploymentTenantedCommandV1",
+    "CreateRunbookRunCommandV1",
+)  # fmt: skip
 
 
 def seed(state: State) -> None:
