@@ -23,6 +23,7 @@ class Phase:
     optional: tuple[str, ...]
     minimum: int
     can_be_skipped: bool
+    is_priority: bool = False
 
     @property
     def environments(self) -> tuple[str, ...]:
@@ -72,6 +73,7 @@ def phases_of(state: State, lifecycle: Document) -> tuple[Phase, ...]:
                 optional=optional,
                 minimum=phase["MinimumEnvironmentsBeforePromotion"],
                 can_be_skipped=phase["IsOptionalPhase"],
+                is_priority=bool(phase.get("IsPriorityPhase")),
             )
         )
     return tuple(phases)

@@ -1,11 +1,13 @@
 """The task queue as rules over the state: what waits for what, what may start, what has expired. No threads.
 
-Source: docs, Task cap; Prioritize tasks (moved to top first, then first in first out); System variables
-(Octopus.Task.ConcurrencyTag); Superseded tasks; docs, API reference, tasks and deployments (QueueTime, QueueTimeExpiry).
+Source: docs, Task cap; Prioritize tasks (moved to top first, then priority tasks, then the others, each first in first
+out); Fairer task queue; System variables (Octopus.Task.ConcurrencyTag); Superseded tasks; docs, API reference, tasks and
+deployments (QueueTime, QueueTimeExpiry).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from generator.emulator import events, runs
@@ -25,9 +27,24 @@ from generator.emulator.tasks import (
 
 
 def in_order(state: State) -> list[Task]:
-    """Queued tasks, the next first: moved to top, then the order in which they were queued."""
+    """Queued tasks, the next first: moved to top, priority, the others, each in the order of their places.
+
+    While several projects have priority tasks waiting, those of projects that run fewer than their equal share of the task
+    cap go ahead of those of the others (source: docs, Fairer task queue; a server of 2026.2 may still have it off).
+    """
     queued = [task for task in state.tasks.values() if task.state == QUEUED]
-    return sorted(queued, key=lambda task: not task.prioritized)
+    now = state.clock.now()
+    ready = [task for task in queued if task.queue_time <= now and not is_paused(task)]
+    waiting = {task.project_id for task in ready if task.has_priority}
+    share = state.task_cap / max(1, len(waiting))
+    runs_now = Counter(task.project_id for task in running(state)) if len(waiting) > 1 else Counter()
+
+    def key(task: Task) -> tuple[int, bool, int]:
+        if not task.has_priority:
+            return 2, False, task.place
+        return int(runs_now[task.project_id] >= share), not task.moved_to_top, task.place
+
+    return sorted(queued, key=key)
 
 
 def running(state: State) -> list[Task]:
@@ -35,16 +52,22 @@ def running(state: State) -> list[Task]:
 
 
 def startable(state: State) -> Iterator[Task]:
-    """Tasks that may start now, as long as the caller starts each before asking for the next."""
-    now = state.clock.now()
+    """Tasks that may start now. The caller starts each before it asks for the next: every start changes the order."""
+    while (task := _next(state)) is not None:
+        yield task
+
+
+def _next(state: State) -> Task | None:
+    now, active = state.clock.now(), running(state)
+    if len(active) >= state.task_cap:
+        return None
+    busy = active + paused_blockers(state)
     for task in in_order(state):
         if task.queue_time > now or _stopped(state, task) or is_paused(task):
             continue
-        active = running(state)
-        if len(active) >= state.task_cap:
-            return
-        if not any(blocks(other, task) for other in active + paused_blockers(state)):
-            yield task
+        if not any(blocks(other, task) for other in busy):
+            return task
+    return None
 
 
 def _stopped(state: State, task: Task) -> bool:
@@ -179,19 +202,23 @@ def related(task: Task) -> tuple[object, ...]:
 
 
 def supersede(state: State, deployment: Document, task: Task) -> None:
-    """A new deployment takes the place of older queued ones of its project, environment and tenant.
+    """A new deployment cancels older queued ones of its project, environment and tenant, from the back of the queue, and
+    takes the place of the earliest. It stops at one that does not run everything (machine filters, skipped steps).
 
-    Not for deployments with machine filters or skipped steps; on by default for new projects (source: docs, Superseded
-    tasks). Scheduled ones are left alone: unconfirmed.
+    On by default for new projects (source: docs, Superseded tasks). Scheduled ones, old and new, are left alone: unconfirmed.
     """
-    settings = runs.settings_of(state, deployment)
-    if not settings["CancelQueuedTasks"] or is_partial(deployment):
+    settings, now = runs.settings_of(state, deployment), state.clock.now()
+    if not settings["CancelQueuedTasks"] or is_partial(deployment) or task.queue_time > now:
         return
     for other in runs.in_same_cell(state, deployment):
         old = state.task_of(other)
         waiting = old is not task and old.state == QUEUED and not old.picked_up and not is_paused(old)
-        if waiting and old.queue_time <= state.clock.now() and not is_partial(other):
-            cancel(state, old, user_id=None, reason=f"superseded by {task.id}")
+        if not waiting or old.queue_time > now:
+            continue
+        if is_partial(other):
+            return
+        cancel(state, old, user_id=None, reason=f"superseded by {task.id}")
+        task.place = min(task.place, old.place)
 
 
 def is_partial(deployment: Document) -> bool:
@@ -200,9 +227,10 @@ def is_partial(deployment: Document) -> bool:
 
 
 def supersede_paused(state: State, deployment: Document, task: Task) -> None:
-    """A successful deployment cancels older ones of its cell that wait for a person (source: docs, Superseded tasks)."""
+    """A successful deployment cancels older ones of its cell that wait for a person, unless one of both does not run
+    everything (source: docs, Superseded tasks)."""
     settings = runs.settings_of(state, deployment)
-    if not settings["CancelRunningTasks"]:
+    if not settings["CancelRunningTasks"] or is_partial(deployment):
         return
     for other in runs.in_same_cell(state, deployment):
         old = state.task_of(other)

@@ -112,7 +112,11 @@ class Task:
     completed: float | None = None
     updated: float = 0.0
     picked_up: bool = False
-    prioritized: bool = False
+    moved_to_top: bool = False
+    # Asked for by the run itself or by a phase of its lifecycle.
+    is_priority: bool = False
+    # Where it stands among tasks of its kind: its number, or that of one whose place it took.
+    place: int = field(init=False)
     error: str = ""
     project_id: str | None = None
     environment_id: str | None = None
@@ -136,6 +140,11 @@ class Task:
     def __post_init__(self) -> None:
         self.root = Activity(id=f"{self.id}_{uuid.uuid4().hex[:10].upper()}", name=self.description)
         self.updated = self.queued_at
+        self.place = int(self.id.rsplit("-", 1)[-1])
+
+    @property
+    def has_priority(self) -> bool:
+        return self.moved_to_top or self.is_priority
 
     @property
     def is_completed(self) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from generator.emulator import events, manifest, queue, refusals, runs
+from generator.emulator import events, lifecycles, manifest, queue, refusals, runs
 from generator.emulator.clock import iso, moment
 from generator.emulator.documents import Document, same_name
 from generator.emulator.requests import Request
 from generator.emulator.resources import freezes, releases
 from generator.emulator.resources.promotion import prompted
 from generator.emulator.runs import RunKind
+from generator.emulator.state import State
 from generator.emulator.tasks import Task
 
 
@@ -119,7 +120,7 @@ def queued(
         environment_id=environment["Id"],
         tenant_id=tenant["Id"] if tenant else None,
         runbook_id=own.get("RunbookId"),
-        prioritized=run["Priority"] == "On",
+        is_priority=_has_priority(state, run),
     )
     state.add(kind.collection, run, identifier=identifier)
     state.tasks[task_id] = task
@@ -136,6 +137,14 @@ def queued(
         user_id=user["Id"],
     )
     return run
+
+
+def _has_priority(state: State, run: Document) -> bool:
+    """`Priority` is LifecycleDefault, On or Off; the default is the phase's (source: docs, Prioritize tasks)."""
+    if run["Priority"] != "LifecycleDefault" or "ReleaseId" not in run:
+        return bool(run["Priority"] == "On")
+    phases = lifecycles.phases_of_release(state, state.get("Releases", run["ReleaseId"]))
+    return any(phase.is_priority and run["EnvironmentId"] in phase.environments for phase in phases)
 
 
 # --- by command ----------------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def cancel(request: Request) -> Document:
 
 def prioritize(request: Request) -> Document:
     task = task_of(request)
-    task.prioritized = True
+    task.moved_to_top = True
     request.state.changed.notify_all()
     return show(request, task)
 
