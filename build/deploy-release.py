@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 1
-# digest: sha256:b6dcab7b5a079aa6eb69eae4385f0324558c33fd229024700e0992ad66e13849
+# digest: sha256:af9551b859fccc2e8770fd5424da169c6e24f4a469f4dc8d55131e5652972371
 
 from __future__ import annotations
 
@@ -1521,6 +1521,70 @@ def read_release_of(api: Api, deployment: Deployment) -> Mapping[str, Any]:
     return document
 
 
+# ---- generator/runtime/markers.py ----
+
+AWAITED, LEFT = "awaited", "left"
+NOBODY = "nobody"
+MARKER = re.compile(
+    r"\[octosteps (?P<key>[0-9a-f]{24}) (?P<attempt>[0-9]+) (?P<stance>awaited|left) by (?P<parent>[^\]\s]*)\]"
+)
+
+
+class ParentTask(NamedTuple):
+    """The task whose step made a child. Task ids are unique on one server only, hence `server`, its address."""
+
+    server: str
+    space: str
+    id: str
+
+    def __str__(self) -> str:
+        """What stands in the marker: `https://octopus.example.com/Spaces-1/ServerTasks-7`, or `nobody` outside a task."""
+        return "/".join(part for part in self if part) or NOBODY
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self.server and self.space and self.id)
+
+
+class Marker(NamedTuple):
+    """`key` names the intention, `attempt` counts from 1, `stance` is awaited or left."""
+
+    key: str
+    attempt: int
+    stance: str
+    parent: ParentTask
+
+    def __str__(self) -> str:
+        return f"[octosteps {self.key} {self.attempt} {self.stance} by {self.parent}]"
+
+
+def parse_parent(text: str) -> ParentTask:
+    """The reverse of `str(parent)`; parts that the text does not hold are ""."""
+    if text == NOBODY:
+        return ParentTask("", "", "")
+    server, _, rest = text.rpartition("/")
+    server, _, space = server.rpartition("/")
+    return ParentTask(server, space, rest)
+
+
+def read_marker(document: Mapping[str, Any]) -> Optional[Marker]:
+    """The marker of a deployment or runbook run; None for those that we did not make."""
+    match = MARKER.search(document.get("Comments") or "")
+    if match is None:
+        return None
+    parent = parse_parent(match.group("parent"))
+    return Marker(match.group("key"), int(match.group("attempt")), match.group("stance"), parent)
+
+
+def own_task(step: Any) -> ParentTask:
+    """The task that runs this step; empty outside Octopus."""
+    task = step.variable("Octopus.Task.Id")
+    if not task:
+        return ParentTask("", "", "")
+    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
+    return ParentTask(server, step.variable("Octopus.Space.Id"), task)
+
+
 # ---- generator/runtime/releases.py ----
 
 RELEASE_WORDS = ("latest", "highest", "same")
@@ -1640,7 +1704,6 @@ def is_newer(number: str, other: str) -> Any:
 
 # ---- generator/runtime/once.py ----
 
-MARKER = re.compile(r"\[octosteps (?P<key>[0-9a-f]{24}) (?P<attempt>[0-9]+) (?:awaited|left) by [^\]\s]*\]")
 CLOCK_MARGIN = timedelta(minutes=10)  # own server and the children's may be two servers
 LOOK_FOR_LOST = 60.0
 LOOK_INTERVAL = 5.0
@@ -1662,12 +1725,12 @@ class Intention(NamedTuple):
     key: str
     since: Optional[datetime]
     sentence: str
-    own_task: str
+    own_task: ParentTask
     is_awaited: bool
 
     def comments(self, attempt: int) -> str:
-        stance = "awaited" if self.is_awaited else "left"
-        return f"{self.sentence} [octosteps {self.key} {attempt} {stance} by {self.own_task or 'nobody'}]"
+        stance = AWAITED if self.is_awaited else LEFT
+        return f"{self.sentence} {Marker(self.key, attempt, stance, self.own_task)}"
 
 
 class Decision(NamedTuple):
@@ -1722,8 +1785,8 @@ def own_queue_time(api: Api, step: Any) -> Optional[datetime]:
 
 def marked_attempt(deployment: Deployment, key: str) -> int:
     """The attempt that the deployment's marker names under `key`, 0 for every other deployment."""
-    match = MARKER.search(deployment.comments)
-    return int(match.group("attempt")) if match and match.group("key") == key else 0
+    marker = read_marker(deployment.document)
+    return marker.attempt if marker is not None and marker.key == key else 0
 
 
 def standing(group: Sequence[Deployment]) -> Optional[Deployment]:
@@ -2427,7 +2490,7 @@ def intention_of(api: Api, parameters: Parameters, place: Place, release: Mappin
         key=intention_key(own_identity(step) + where),
         since=own_queue_time(api, step),
         sentence=sentence_for_people(step),
-        own_task=step.variable("Octopus.Task.Id"),
+        own_task=own_task(step),
         is_awaited=parameters.wait,
     )
 

@@ -10,7 +10,6 @@ the own task still runs the same action, so Octopus or a person started the step
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta
 from typing import Any, Mapping, NamedTuple, Optional, Sequence
 
@@ -26,12 +25,12 @@ from generator.runtime.deployments import (
 )
 from generator.runtime.log import Log
 from generator.runtime.lookup import Place
+from generator.runtime.markers import AWAITED, LEFT, Marker, ParentTask, read_marker
 from generator.runtime.moments import moment_or_none
 from generator.runtime.releases import is_newer
 from generator.runtime.step import CANCELLED, GAVE_UP, MISCONFIGURED, StepFailure
 from generator.runtime.tasks import Task, cancel_task, utc_now
 
-MARKER = re.compile(r"\[octosteps (?P<key>[0-9a-f]{24}) (?P<attempt>[0-9]+) (?:awaited|left) by [^\]\s]*\]")
 CLOCK_MARGIN = timedelta(minutes=10)  # own server and the children's may be two servers
 LOOK_FOR_LOST = 60.0
 LOOK_INTERVAL = 5.0
@@ -53,12 +52,12 @@ class Intention(NamedTuple):
     key: str
     since: Optional[datetime]
     sentence: str
-    own_task: str
+    own_task: ParentTask
     is_awaited: bool
 
     def comments(self, attempt: int) -> str:
-        stance = "awaited" if self.is_awaited else "left"
-        return f"{self.sentence} [octosteps {self.key} {attempt} {stance} by {self.own_task or 'nobody'}]"
+        stance = AWAITED if self.is_awaited else LEFT
+        return f"{self.sentence} {Marker(self.key, attempt, stance, self.own_task)}"
 
 
 class Decision(NamedTuple):
@@ -113,8 +112,8 @@ def own_queue_time(api: Api, step: Any) -> Optional[datetime]:
 
 def marked_attempt(deployment: Deployment, key: str) -> int:
     """The attempt that the deployment's marker names under `key`, 0 for every other deployment."""
-    match = MARKER.search(deployment.comments)
-    return int(match.group("attempt")) if match and match.group("key") == key else 0
+    marker = read_marker(deployment.document)
+    return marker.attempt if marker is not None and marker.key == key else 0
 
 
 def standing(group: Sequence[Deployment]) -> Optional[Deployment]:

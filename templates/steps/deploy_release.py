@@ -9,6 +9,7 @@ from typing import Any, Mapping, Optional
 from generator.runtime.api import Api, ApiError, ApiUnreachable
 from generator.runtime.connection import CONNECTION_GRAMMARS, connect
 from generator.runtime.lookup import Place, find_channel, find_place
+from generator.runtime.markers import own_task
 from generator.runtime.moments import spoken
 from generator.runtime.once import (
     Child,
@@ -78,7 +79,7 @@ def intention_of(api: Api, parameters: Parameters, place: Place, release: Mappin
         key=intention_key(own_identity(step) + where),
         since=own_queue_time(api, step),
         sentence=sentence_for_people(step),
-        own_task=step.variable("Octopus.Task.Id"),
+        own_task=own_task(step),
         is_awaited=parameters.wait,
     )
 

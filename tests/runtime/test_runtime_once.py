@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from runtime_fakes import EPOCH, FakeDeployment, FakeOctopus, FakeServer, VirtualTime, make_api, make_place
 
+from generator.runtime.markers import ParentTask
 from generator.runtime.once import (
     ALWAYS,
     IF_NEWER,
@@ -29,7 +30,7 @@ RELEASE = {"Id": "Releases-1", "Version": "1.0.0"}
 
 
 def comments(attempt: int, key: str = KEY) -> str:
-    return f"Triggered by Shop [octosteps {key} {attempt} awaited by ServerTasks-100]"
+    return f"Triggered by Shop [octosteps {key} {attempt} awaited by http://own.example/Spaces-1/ServerTasks-100]"
 
 
 class Scene:
@@ -51,7 +52,7 @@ class Scene:
             "key": KEY,
             "since": datetime.fromtimestamp(EPOCH, timezone.utc),
             "sentence": "Triggered by Shop",
-            "own_task": "ServerTasks-100",
+            "own_task": ParentTask("http://own.example", "Spaces-1", "ServerTasks-100"),
             "is_awaited": True,
         }
         return Errand(self.api, self.octopus.log(), Intention(**{**options, **changes}))

@@ -15,6 +15,7 @@ import pytest
 from runtime_fakes import EPOCH, FakeDeployment, FakeOctopus, FakeServer, VirtualTime, make_place
 
 from generator.runtime.api import Api
+from generator.runtime.markers import ParentTask
 from generator.runtime.once import ALWAYS, IF_NOT_CURRENT, Child, Errand, Intention
 from generator.runtime.parameters import Secret
 from generator.runtime.transport import HttpAnswer, HttpRequest
@@ -84,7 +85,7 @@ class Party:
             key=key,
             since=datetime.fromtimestamp(EPOCH, timezone.utc),
             sentence="Triggered by Shop",
-            own_task="ServerTasks-100",
+            own_task=ParentTask("http://own.example", "Spaces-1", "ServerTasks-100"),
             is_awaited=True,
         )
         self.errand = Errand(self.api, self.octopus.log(), intention)

@@ -204,7 +204,7 @@ def test_without_waiting(stage: Stage) -> None:
     assert "Success" == run.state, run.log
     task = run.outputs["TaskId"]
     assert not stage.scene.task(task)["IsCompleted"]
-    assert "left by ServerTasks-" in stage.scene.deployments("Slow")[0]["Comments"]
+    assert "left by http" in stage.scene.deployments("Slow")[0]["Comments"]
     stage.scene.client.post(f"tasks/{task}/cancel")
     stage.scene.wait(task)
 
@@ -265,7 +265,7 @@ def test_comments_tell_people_who_asked(stage: Stage) -> None:
     run = stage.run(DEPLOY, {"project": "Quick"})
     comments = stage.scene.deployments("Quick")[0]["Comments"]
     assert re.fullmatch(
-        r"Triggered by Parent \d+ 1\.0\.0 \(step Ours\) http\S+ \[octosteps [0-9a-f]{24} 1 awaited by ServerTasks-\d+\]",
+        r"Triggered by Parent \d+ 1\.0\.0 \(step Ours\) http\S+ \[octosteps [0-9a-f]{24} 1 awaited by http\S+/Spaces-1/ServerTasks-\d+\]",
         comments,
     ), comments
     assert run.outputs["Link"] in run.log
