@@ -19,9 +19,10 @@ from typing import Any, NamedTuple, Protocol
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request as WebRequest
 
-from generator.emulator import page, refusals
+from generator.emulator import refusals
 from generator.emulator.documents import Document
 from generator.emulator.faults import PROXY_PAGE, Fault, Faults
+from generator.emulator.page import Page, Visit
 from generator.emulator.ratelimit import RateLimit
 from generator.emulator.refusals import Refused, error_document
 from generator.emulator.requests import Answer, Query, Request
@@ -63,6 +64,7 @@ class Application:
         # What a fault of the kind "refused" or "restart" does: real seconds, and whether running tasks are lost.
         self.go_away: GoAway = _stay
         self.is_away = False
+        self._page = Page(state)
         self._router = Router(ROUTES)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -122,7 +124,7 @@ class Application:
         path = self._inner_path(web.path)
         method = "GET" if method == "HEAD" else method
         if path is not None and not path.lower().startswith("/api"):
-            shown = page.answer(self.state, path) if method == "GET" else None
+            shown = self._page.answer(_visit(web, method, path))
             if shown is not None:
                 return shown
         found = self._router.find(method, path) if path is not None else None
@@ -247,6 +249,22 @@ def _file(web: WebRequest) -> tuple[str, bytes] | None:
     except (HTTPException, ValueError) as error:
         raise refusals.BAD_REQUEST(reason=f"The form could not be read: {error}") from None
     return None
+
+
+def _visit(web: WebRequest, method: str, path: str) -> Visit:
+    """The request as the page for people sees it. In process nobody can have been led here by a foreign name."""
+    skip = web.args.get("skip", "")
+    try:
+        form = dict(web.form.items()) if method == "POST" else {}
+    except (HTTPException, ValueError):  # such a form lacks the token
+        form = {}
+    return Visit(
+        method=method,
+        path=path,
+        host=web.headers.get("Host", "") if "werkzeug.socket" in web.environ else None,
+        skip=int(skip) if skip.isascii() and skip.isdigit() and len(skip) < 9 else 0,
+        form=form,
+    )
 
 
 def _reason(status: int) -> str:
