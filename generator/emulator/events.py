@@ -5,6 +5,7 @@ Source: fields from OctopusClients, Model/EventResource.cs; categories from Octo
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,14 @@ def record(
             "Username": user["Username"] if user else "system",
             "Occurred": state.now(),
             "Message": message,
+            "MessageHtml": f"<log>{html.escape(message)}</log>",
+            "MessageReferences": [],
+            "Comments": None,
+            "Details": None,
+            "ChangeDetails": None,
+            "IdentityEstablishedWith": "API key" if user else "",
+            "UserAgent": "",
+            "IsService": bool(user and user["IsService"]),
             "RelatedDocumentIds": [str(item) for item in related if item],
         },
     )

@@ -87,7 +87,8 @@ MACHINES = Kind(
     defaults={
         "Name": None, "EnvironmentIds": [], "Roles": [], "TenantIds": [], "TenantTags": [],
         "TenantedDeploymentParticipation": "Untenanted", "IsDisabled": False, "HealthStatus": "Healthy",
-        "Status": "Online", "Thumbprint": None, "Endpoint": {"CommunicationStyle": "None"}, "MachinePolicyId": None,
+        "Status": "Online", "StatusSummary": "The emulator asks no machine", "Thumbprint": None, "Uri": None,
+        "Endpoint": {"CommunicationStyle": "None"}, "MachinePolicyId": None, "HasLatestCalamari": True, "IsInProcess": False,
     },
 )  # fmt: skip
 WORKER_POOLS = Kind(
@@ -101,8 +102,9 @@ WORKER_POOLS = Kind(
 WORKERS = Kind(
     name="Worker", collection="Workers", path="workers", permission="Worker", has_slug=True, edit_only=True,
     defaults={
-        "Name": None, "WorkerPoolIds": [], "IsDisabled": False, "HealthStatus": "Healthy", "Thumbprint": None,
-        "Endpoint": {"CommunicationStyle": "None"}, "MachinePolicyId": None,
+        "Name": None, "WorkerPoolIds": [], "IsDisabled": False, "HealthStatus": "Healthy", "Status": "Online",
+        "StatusSummary": "The emulator asks no machine", "Thumbprint": None, "Uri": None,
+        "Endpoint": {"CommunicationStyle": "None"}, "MachinePolicyId": None, "HasLatestCalamari": True, "IsInProcess": False,
     },
 )  # fmt: skip
 FEEDS = Kind(

@@ -28,7 +28,7 @@ from generator.emulator.resources import (
     tenants,
     variables,
 )
-from generator.emulator.routing import Route
+from generator.emulator.routing import Route, Scope
 
 ROOT = (
     Route("GET", "", spaces.root, scope="system", anonymous=True),
@@ -52,6 +52,7 @@ ROOT = (
     Route("GET", "users/{id}/teams", spaces.teams_of_user, scope="system"),
     Route("GET", "users/{id}/permissions", spaces.permissions_of_user, scope="system"),
     Route("GET", "teams", spaces.list_teams, "TeamView", scope="mixed"),
+    Route("GET", "teams/all", spaces.all_teams, "TeamView", scope="mixed"),
     Route("GET", "teams/{id}", spaces.get_team, "TeamView", scope="mixed"),
     Route("GET", "teammembership", spaces.team_membership, scope="system"),
     Route("GET", "permissions/all", spaces.all_permissions, scope="system"),
@@ -113,6 +114,7 @@ PROCESSES = (
 
 VARIABLES = (
     Route("GET", "variables", variables.list_sets, "VariableView"),
+    Route("GET", "variables/all", variables.all_sets, "VariableView"),
     Route("GET", "variables/names", variables.names, "VariableView"),
     Route("GET", "variables/preview", variables.preview, "VariableView"),
     Route("GET", "variables/{id}", variables.get, "VariableView"),
@@ -281,7 +283,8 @@ FREEZES = (
 
 TASKS = (
     Route("GET", "tasks", tasks.list_page, "TaskView", scope="mixed"),
-    Route("GET", "tasks/tasktypes", tasks.types, "TaskView", scope="mixed"),
+    # The Swagger of Octopus Server 2019.6.7 demands no key for this one.
+    Route("GET", "tasks/tasktypes", tasks.types, scope="mixed", anonymous=True),
     Route("POST", "tasks/rerun/{id}", tasks.rerun, "TaskCreate", scope="mixed"),
     Route("GET", "tasks/{id}", tasks.get, "TaskView", scope="mixed"),
     Route("GET", "tasks/{id}/details", tasks.details, "TaskView", scope="mixed"),
@@ -304,6 +307,22 @@ TASKS = (
     Route("POST", "interruptions/{id}/submit", interruptions.submit, "InterruptionSubmit", scope="mixed"),
 )  # fmt: skip
 
+# Words where another route has the id of a document: without these rows the answer would be "no such document".
+_UNKNOWN: tuple[tuple[Scope, str], ...] = (
+    (
+        "space",
+        "channels/rule-test environments/summary machines/discover packages/notes tenants/variableset-test "
+        "workerpools/summary workers/discover",
+    ),
+    ("mixed", "events/agents events/categories events/documenttypes events/groups"),
+    ("system", "users/external-search users/identity-metadata"),
+)
+NOT_IMITATED = tuple(
+    Route("GET", path, spaces.not_imitated, scope=scope, anonymous=True)
+    for scope, paths in _UNKNOWN
+    for path in paths.split()
+)
+
 ROUTES: tuple[Route, ...] = (
     *ROOT,
     *(route for kind in PLAIN for route in plain.routes(kind)),
@@ -319,4 +338,5 @@ ROUTES: tuple[Route, ...] = (
     *TENANTS,
     *PACKAGES,
     *TASKS,
+    *NOT_IMITATED,
 )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from world import World, step
 
 from generator.emulator.app import LARGEST_BODY
-from generator.emulator.routes import ROUTES
+from generator.emulator.routes import NOT_IMITATED, ROUTES
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -73,7 +73,9 @@ def test_any_json_at_any_route_is_answered(world: World, data: st.DataObject) ->
 
 
 @pytest.mark.parametrize(
-    "route", [route for route in ROUTES if route.method == "GET"], ids=lambda route: route.template or "root"
+    "route",
+    [route for route in ROUTES if route.method == "GET" and route not in NOT_IMITATED],
+    ids=lambda route: route.template or "root",
 )
 def test_every_route_can_be_read(world: World, route: Any) -> None:
     furnished(world)
@@ -136,6 +138,15 @@ def test_the_server_survives_what_is_not_http(world: World, request_text: bytes)
         while connection.recv(65536):
             pass
     assert 200 == httpx.get(f"{world.emulator.url}/api").status_code
+
+
+@pytest.mark.unknown_requests
+@pytest.mark.parametrize("route", NOT_IMITATED, ids=lambda route: route.template)
+def test_a_known_word_in_the_place_of_an_id_is_an_unknown_request(world: World, route: Any) -> None:
+    """`environments/summary` is another request, not an environment that is missing."""
+    answer = world.web.get(f"/api/{route.template}")
+    assert 404 == answer.status_code and "does not know this request" in answer.text
+    assert [f"GET /api/{route.template}"] == world.emulator.refused
 
 
 def test_it_listens_on_loopback_only(world: World) -> None:

@@ -74,10 +74,18 @@ def _document(
             for project in shown
         ],
         "ProjectGroups": [
-            {"Id": item["Id"], "Name": item["Name"], "EnvironmentIds": []}
+            {
+                "Id": item["Id"],
+                "Name": item["Name"],
+                "EnvironmentIds": [],
+                "Links": request.show("ProjectGroups", item)["Links"],
+            }
             for item in sorted(request.visible("ProjectGroups"), key=by_name)
         ],
-        "Environments": [{"Id": item["Id"], "Name": item["Name"]} for item in environments],
+        "Environments": [
+            {"Id": item["Id"], "Name": item["Name"], "Links": request.show("Environments", item)["Links"]}
+            for item in environments
+        ],
         "Tenants": [
             {"Id": item["Id"], "Name": item["Name"], "TenantTags": item["TenantTags"]}
             for item in request.visible("Tenants")

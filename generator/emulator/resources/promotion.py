@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from generator.emulator import lifecycles, refusals, runs
 from generator.emulator.documents import Document
+from generator.emulator.links import links_of
 from generator.emulator.requests import Request
 from generator.emulator.resources.projects import project_of
 from generator.emulator.resources.releases import is_blocked, release_of
@@ -280,6 +281,9 @@ def progress_item(state: State, deployment: Document) -> Document:
         "ReleaseId": deployment["ReleaseId"],
         "ReleaseVersion": state.get("Releases", deployment["ReleaseId"])["Version"],
         "DeploymentId": deployment["Id"],
+        "IsCurrent": next(runs.in_same_cell(state, deployment)) is deployment,
+        "IsPrevious": False,
+        "Links": links_of("Deployments", deployment, state.virtual_directory),
     }
 
 

@@ -26,7 +26,15 @@ def seed(state: State) -> None:
             "Identities": [], "Created": state.now(),
         },
     )  # fmt: skip
-    state.add("Teams", {"Name": "Octopus Administrators", "SpaceId": None}, identifier="teams-administrators")
+    state.add(
+        "Teams",
+        {
+            "Name": "Octopus Administrators", "Description": "", "SpaceId": None, "MemberUserIds": ["Users-1"],
+            "ExternalSecurityGroups": [], "CanBeDeleted": False, "CanBeRenamed": False, "CanChangeRoles": False,
+            "CanChangeMembers": True,
+        },
+        identifier="teams-administrators",
+    )  # fmt: skip
     new_space(state, {"Name": "Default", "SpaceManagersTeams": ["teams-administrators"]}, is_default=True)
 
 
@@ -202,6 +210,12 @@ def delete_space(request: Request) -> Document:
     return {}
 
 
+def not_imitated(request: Request) -> Document:
+    """A request of the real server that the emulator does not know, although a route for ids would take its path."""
+    request.state.refused.append(f"{request.method} {request.path}")
+    raise refusals.UNKNOWN_REQUEST(method=request.method, path=request.path)
+
+
 # --- users ---------------------------------------------------------------------------------------------------------
 
 
@@ -239,17 +253,33 @@ def permissions_of_user(request: Request) -> Document:
     """The key's permissions, unrestricted (source of the shape: Swagger of Octopus Server 2020.5)."""
     user = request.find("Users", request.argument("id"))
     granted = sorted(request.key.permissions or ("AdministerSystem",))
+    everywhere = [
+        {
+            "SpaceId": space,
+            "RestrictedToEnvironmentIds": [],
+            "RestrictedToProjectGroupIds": [],
+            "RestrictedToProjectIds": [],
+            "RestrictedToTenantIds": [],
+        }
+        for space in request.state.collection("Spaces")
+    ]
     return {
         "Id": user["Id"],
-        "SpacePermissions": {name: [{"SpaceId": space}] for name in granted for space in request.state.collection("Spaces")},
+        "SpacePermissions": dict.fromkeys(granted, everywhere),
         "SystemPermissions": granted,
+        "IsPermissionsComplete": True,
+        "IsTeamsComplete": True,
         "Teams": [],
         "Links": {},
-    }  # fmt: skip
+    }
 
 
 def list_teams(request: Request) -> Document:
     return request.page_of("Team", "Teams", sorted(request.state.collection("Teams").values(), key=by_name))
+
+
+def all_teams(request: Request) -> list[Document]:
+    return request.show_all("Teams", sorted(request.state.collection("Teams").values(), key=by_name))
 
 
 def get_team(request: Request) -> Document:

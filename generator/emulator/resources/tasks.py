@@ -137,4 +137,4 @@ def rerun(request: Request) -> Document:
 
 
 def types(request: Request) -> list[Document]:
-    return [{"Id": name, "Name": name} for name in TYPES]
+    return [{"Id": name, "Name": name, "Links": {}} for name in TYPES]

@@ -36,6 +36,11 @@ def list_sets(request: Request) -> list[Document]:
     return [_show(request, item) for item in request.visible("Variables") if item["Id"] in ids]
 
 
+def all_sets(request: Request) -> list[Document]:
+    """Every set that is not a snapshot (source: Swagger of Octopus Server 2020.5)."""
+    return [_show(request, item) for item in request.visible("Variables") if not item.get("_frozen")]
+
+
 def _show(request: Request, variables: Document) -> Document:
     document = request.show("Variables", variables)
     document["ScopeValues"] = _scope_values(request.state, variables)
