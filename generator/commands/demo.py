@@ -2,7 +2,8 @@
 
 It builds the step templates, starts the emulator, publishes, imports by the example coordination file, and deploys. The scripts
 that run are the ones that were built, started as Octopus' runner starts them, calling the emulator over HTTP. What is made up
-is only what people would have had already: four projects with a step or two of their own, and their releases.
+is only what people would have had already: four projects with a step or two of their own, and their releases. They stand in
+examples/shop/scenario.yaml, which `octosteps emulate --scenario` serves too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,8 @@ from pathlib import Path
 
 from generator.commands import apply, build, plan
 from generator.emulator import Emulator
+from generator.emulator.scenario import read_scenario
+from generator.emulator.seeding import Seeding
 from generator.errors import Refusal
 from generator.octopus.client import Client, connect
 from generator.octopus.records import Document
@@ -25,29 +28,9 @@ from generator.outcome import Outcome, Part, Table
 
 Tell = Callable[[Part], None]
 
-# The demo's clock: children that "take" half a minute must not keep a person waiting.
-SPEED = 6.0
 LONGEST = 300.0
-ENVIRONMENTS = ("Test", "Production")
 PACKAGE = Path(__file__).resolve().parent.parent
 STATES_THAT_END = frozenset({"Success", "Failed", "Canceled", "TimedOut"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoProject:
-    """A project as people made it before octosteps came: its own steps, with how many seconds each lasts, and its releases."""
-
-    name: str
-    steps: Mapping[str, int]
-    releases: Sequence[str]
-
-
-PROJECTS = (
-    DemoProject(name="Database", steps={"Migrate schema": 12}, releases=("1.3.0", "1.4.0")),
-    DemoProject(name="Web", steps={"Deploy site": 10, "Warm up": 20}, releases=("2.7.0",)),
-    DemoProject(name="Search", steps={"Build index": 10}, releases=("1.10.0", "1.9.2")),
-    DemoProject(name="Shop", steps={"Announce": 1}, releases=("2026.11.1",)),
-)
 
 
 def run(*, tell: Tell) -> Outcome:
@@ -56,14 +39,17 @@ def run(*, tell: Tell) -> Outcome:
     `tell` gets each line or table as soon as it is known. In a checkout the library there is built in place; an installed
     octosteps builds a copy of its own library in a temporary folder, and writes nowhere else.
     """
-    with open_library() as library, Emulator(speed=SPEED) as emulator:
+    scenario = read_scenario(find_example("scenario.yaml"), environ={}, templates=dict)
+    with open_library() as library, Emulator(speed=scenario.speed, task_cap=scenario.task_cap) as emulator:
         scene = Scene(library=library, emulator=emulator, tell=tell)
+        people = Seeding(scenario, emulator)
+        people.make_world()
         scene.build()
+        scene.publish()
+        scene.import_steps()
+        # Only now: a release freezes the process that it finds.
+        people.make_releases()
         with connect(emulator.url, api_key=emulator.api_key) as client:
-            scene.publish()
-            make_projects(client, api_key=emulator.api_key)
-            scene.import_steps()
-            make_releases(client)
             return scene.deploy(client)
 
 
@@ -80,13 +66,13 @@ def open_library() -> Iterator[Path]:
         yield Path(folder)
 
 
-def find_example() -> Path:
-    """The example coordination file: in the package once installed, beside it in a checkout."""
+def find_example(name: str) -> Path:
+    """A file of the example: in the package once installed, beside it in a checkout."""
     for place in (PACKAGE, PACKAGE.parent):
-        example = place / "examples" / "shop" / "coordination.yaml"
+        example = place / "examples" / "shop" / name
         if example.is_file():
             return example
-    raise Refusal("the example coordination file is missing from this installation: install octosteps again")
+    raise Refusal(f"the example's {name} is missing from this installation: install octosteps again")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +112,7 @@ class Scene:
         expect(again.exit_code == 0, "the second plan is not empty")
 
     def import_steps(self) -> None:
-        example = find_example()
+        example = find_example("coordination.yaml")
         self.title("The steps, into four cooperating projects", f"octosteps apply {example.name}")
         self.show(apply.run(root=self.library, files=[example], environ=self.environ))
         again = plan.run(root=self.library, files=[example], environ=self.environ, exit_code=True)
@@ -217,59 +203,6 @@ class Scene:
 def expect(held: bool, otherwise: str) -> None:
     if not held:
         raise Refusal(f"the demo did not go as it should: {otherwise}")
-
-
-def make_projects(client: Client, *, api_key: str) -> None:
-    """What the people of the demo had already: environments, projects with steps of their own, a service account's key."""
-    for order, name in enumerate(ENVIRONMENTS):
-        client.post("environments", {"Name": name, "SortOrder": order})
-    [lifecycle] = client.pages("lifecycles")
-    [group] = client.pages("projectgroups")
-    keys = client.post("libraryvariablesets", {"Name": "Coordination", "ContentType": "Variables"})
-    variables = client.get(f"variables/{keys['VariableSetId']}")
-    secret = {
-        "Name": "Coordination.ApiKey",
-        "Value": api_key,
-        "Type": "Sensitive",
-        "IsSensitive": True,
-        "Scope": {},
-    }
-    client.put(f"variables/{keys['VariableSetId']}", {**variables, "Variables": [secret]})
-    for project in PROJECTS:
-        made = client.post(
-            "projects",
-            {
-                "Name": project.name,
-                "LifecycleId": lifecycle["Id"],
-                "ProjectGroupId": group["Id"],
-                "IncludedLibraryVariableSetIds": [keys["Id"]],
-            },
-        )
-        process = client.get(f"deploymentprocesses/{made['DeploymentProcessId']}")
-        steps = [own_step(name, seconds) for name, seconds in project.steps.items()]
-        client.put(f"deploymentprocesses/{made['DeploymentProcessId']}", {**process, "Steps": steps})
-
-
-def own_step(name: str, seconds: int) -> Document:
-    """A step that people wrote in PowerShell: the emulator does not run it, it only lasts as long as it says."""
-    properties = {
-        "Octopus.Action.RunOnServer": "true",
-        "Octopus.Action.Script.ScriptSource": "Inline",
-        "Octopus.Action.Script.Syntax": "PowerShell",
-        "Octopus.Action.Script.ScriptBody": f"Write-Host '{name}'",
-        "octosteps.emulator.duration": str(seconds),
-    }
-    action = {"Name": name, "ActionType": "Octopus.Script", "Properties": properties}
-    return {"Name": name, "Properties": {}, "Actions": [action]}
-
-
-def make_releases(client: Client) -> None:
-    for project in PROJECTS:
-        found = client.get(f"projects/{project.name.lower()}")
-        for version in project.releases:
-            client.post(
-                "releases", {"ProjectId": found["Id"], "Version": version, "SpaceId": found["SpaceId"]}
-            )
 
 
 def deploy(client: Client, project: str, version: str, environment: str) -> str:

@@ -29,7 +29,7 @@ CONDITIONS = {"success": "Success", "failure": "Failure", "always": "Always"}
 TENANTED = {"never": "Untenanted", "optional": "TenantedOrUntenanted", "always": "Tenanted"}
 STATES = {"success": SUCCESS, "failed": FAILED, "canceled": CANCELED, "timed_out": TIMED_OUT}
 EARLIER = 3600
-"""By how many seconds everything else is older than the first deployment."""
+"""By how many seconds everything else is older than the oldest deployment."""
 
 
 class _Refused(Exception):
@@ -89,11 +89,14 @@ class Seeding:
     def make_world(self) -> None:
         """All but releases and deployments, older than the oldest deployment."""
         root = self.scenario.root
-        oldest = max(
-            (_ago(item) for _, space in scenario.spaces(root) for item in space.items("deployments")),
-            default=0,
-        )
-        self._go_to(-oldest - EARLIER)
+        past = [
+            item
+            for _, space in scenario.spaces(root)
+            for item in space.items("deployments")
+            if _is_past(item)
+        ]
+        if past:
+            self._go_to(-max(map(_ago, past)) - EARLIER)
         for name, node in scenario.spaces(root):
             self._make_space(name, node)
         for name, node in root.named("api_keys"):
@@ -115,13 +118,14 @@ class Seeding:
         everything = [
             (space, item) for space in self.spaces.values() for item in space.node.items("deployments")
         ]
-        past = [(space, item) for space, item in everything if item.get("state") != "queued"]
-        queued = [(space, item) for space, item in everything if item.get("state") == "queued"]
+        past = [(space, item) for space, item in everything if _is_past(item)]
+        queued = [(space, item) for space, item in everything if not _is_past(item)]
         for space, item in sorted(past, key=lambda entry: -_ago(entry[1])):
             with self._telling(item):
                 self._go_to(-_ago(item))
                 self._end(self._deploy(space, item), item)
-        self._go_to(0)
+        if past:
+            self._go_to(0)
         for space, item in queued:
             with self._telling(item):
                 self._deploy(space, item)
@@ -535,6 +539,10 @@ def _phase(space: Space, phase: Mapping[str, Any]) -> Json:
         "MinimumEnvironmentsBeforePromotion": phase.get("minimum", 0),
         "IsOptionalPhase": phase.get("optional", False),
     }
+
+
+def _is_past(deployment: Node) -> bool:
+    return str(deployment.get("state", "success")) != "queued"
 
 
 def _ago(deployment: Node) -> int:
