@@ -48,6 +48,7 @@ LINKS: dict[str, dict[str, str]] = {
         "ScheduledTriggers": "$s/projects/$Id/triggers{/id}{?skip,take,partialName}",
         "Runbooks": "$s/projects/$Id/runbooks{/id}{?skip,take,partialName}",
         "RunbookSnapshots": "$s/projects/$Id/runbookSnapshots{/name}{?skip,take,searchByName}",
+        "ConvertToVcs": "$s/projects/$Id/git/convert",
         "Logo": "$s/projects/$Id/logo",
         "Web": "/app#/$SpaceId/projects/$Id",
     },
@@ -87,6 +88,7 @@ LINKS: dict[str, dict[str, str]] = {
         "Deployments": "$s/releases/$Id/deployments{?skip,take}",
         "DeploymentTemplate": "$s/releases/$Id/deployments/template",
         "SnapshotVariables": "$s/releases/$Id/snapshot-variables",
+        "MissingPackages": "$s/releases/$Id/missingpackages",
         "ProjectVariableSnapshot": "$s/variables/$ProjectVariableSetSnapshotId",
         "ProjectDeploymentProcessSnapshot": "$s/deploymentprocesses/$ProjectDeploymentProcessSnapshotId",
         "Artifacts": "$s/artifacts?regarding=$Id",
@@ -203,6 +205,15 @@ LINKS: dict[str, dict[str, str]] = {
     "Teams": {"Self": "/api/teams/$Id"},
 }
 
+# In place of those above for a version-controlled project (source: cli, test/fixtures/projects.go).
+GIT_PROJECT = {
+    "DeploymentProcess": "$s/projects/$Id/{gitRef}/deploymentprocesses",
+    "DeploymentSettings": "$s/projects/$Id/{gitRef}/deploymentsettings",
+    "Branches": "$s/projects/$Id/git/branches{/name}{?skip,take,searchByName,refresh}",
+    "Tags": "$s/projects/$Id/git/tags{/name}{?skip,take,searchByName,refresh}",
+    "Commits": "$s/projects/$Id/git/commits{/hash}{?skip,take,refresh}",
+}
+
 # Published by the root and by each space root. The root's point into the default space.
 ROOT: dict[str, str] = {
     "SpaceHome": "/api/{spaceId}",
@@ -276,7 +287,10 @@ def links_of(collection: str, document: Mapping[str, Any], prefix: str) -> dict[
     names = {"s": f"/api/{document.get('SpaceId')}"}
     names.update({name: str(value) for name, value in document.items() if isinstance(value, (str, int))})
     result = {}
-    for name, template in LINKS.get(collection, {}).items():
+    templates = LINKS.get(collection, {})
+    if document.get("IsVersionControlled"):
+        templates = {**templates, **GIT_PROJECT}
+    for name, template in templates.items():
         try:
             result[name] = prefix + string.Template(template).substitute(names)
         except KeyError:  # e.g. the Environment of a deployment that has none

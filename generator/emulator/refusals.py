@@ -181,10 +181,38 @@ NO_CHANNEL = _errors(
 )
 PROJECT_DISABLED = _errors("The project is disabled, so releases cannot be created")
 NO_PROJECT = _errors("No project ID was specified.")
+CHANNEL_OF_OTHER_PROJECT = _errors(
+    "The channel {channel} specified for this release belongs to the project {project}. It does not belong to the same "
+    "project as the release."
+)
+CHANNEL_RULES = _errors(
+    "The requested package versions for the following steps violate the channel version rules: {steps}. Please specify a "
+    "different package version, channel or provide the `ignoreChannelRules` parameter to override this check."
+)
+GIT_REF_NEEDED = _errors(
+    "Creating a release for a version controlled process requires GitRef to be set on VersionControlReference"
+)
+UNEXPECTED_GIT_REF = _errors(
+    "Unexpected VersionControlReference provided. Please remove this value or enable version control on this project"
+)
 NAME_NOT_FOUND = _errors(
     "{kind} '{name}' could not be found.",
     "that the create commands refuse it: docs, Deployments API; our wording",
 )
+
+# --- projects in Git -----------------------------------------------------------------------------------------------
+UNKNOWN_GIT_REF = _errors("The Git reference '{ref}' could not be found.", _OURS)
+NOT_A_BRANCH = _errors("'{ref}' is not a branch and cannot be changed.", _OURS)
+PROTECTED_BRANCH = _errors(
+    "The branch '{branch}' is protected.",
+    "that commits to protected branches are refused: docs, Unified branch protection; the text is unconfirmed",
+)
+PROCESS_IN_GIT = _errors(
+    "The deployment process of project '{project}' is in Git: a Git reference is needed.",
+    "that the address has a reference: cli, test/fixtures/projects.go; the refusal is unconfirmed",
+)
+NOT_VERSION_CONTROLLED = _errors("The project '{project}' is not version controlled.", _OURS)
+ALREADY_VERSION_CONTROLLED = _errors("The project '{project}' is already version controlled.", _OURS)
 
 # --- deployments ---------------------------------------------------------------------------------------------------
 NOT_DEPLOYABLE = _errors(

@@ -13,6 +13,7 @@ from generator.emulator.resources import (
     dashboard,
     deployments,
     freezes,
+    git,
     interruptions,
     packages,
     plain,
@@ -112,6 +113,23 @@ PROCESSES = (
     Route("POST", "projects/{project}/deploymentprocesses/validate", processes.validate, "ProcessView"),
 )
 
+# Variables and runbooks of these projects stay in the database.
+GIT = (
+    Route("POST", "projects/{project}/git/convert", git.convert, "ProjectEdit"),
+    Route("GET", "projects/{project}/git/branches", git.list_branches, "ProjectView"),
+    Route("POST", "projects/{project}/git/branches/v2", git.create_branch, "ProcessEdit"),
+    Route("GET", "projects/{project}/git/branches/{branchName}", git.get_branch, "ProjectView"),
+    Route("GET", "projects/{project}/git/tags", git.list_tags, "ProjectView"),
+    Route("GET", "projects/{project}/git/tags/{tagName}", git.get_tag, "ProjectView"),
+    Route("GET", "projects/{project}/git/refs/{refName}", git.get_ref, "ProjectView"),
+    Route("GET", "projects/{project}/git/commits/{hash}", git.get_commit, "ProjectView"),
+    Route("GET", "projects/{project}/{gitRef}/deploymentprocesses", git.get_process, "ProcessView"),
+    Route("PUT", "projects/{project}/{gitRef}/deploymentprocesses", git.modify_process, "ProcessEdit"),
+    Route("GET", "projects/{project}/{gitRef}/deploymentprocesses/template", releases.release_template, "ProcessView"),
+    Route("GET", "projects/{project}/{gitRef}/deploymentsettings", git.get_settings, "ProjectView"),
+    Route("PUT", "projects/{project}/{gitRef}/deploymentsettings", git.modify_settings, "ProjectEdit"),
+)  # fmt: skip
+
 VARIABLES = (
     Route("GET", "variables", variables.list_sets, "VariableView"),
     Route("GET", "variables/all", variables.all_sets, "VariableView"),
@@ -154,6 +172,7 @@ RELEASES = (
     Route("GET", "releases/{release}", releases.get, "ReleaseView"),
     Route("PUT", "releases/{release}", releases.modify, "ReleaseEdit"),
     Route("DELETE", "releases/{release}", releases.delete, "ReleaseDelete"),
+    Route("GET", "releases/{release}/missingpackages", releases.missing_packages, "ReleaseView"),
     Route("GET", "releases/{release}/progression", promotion.release_progression, "ReleaseView"),
     Route("GET", "releases/{release}/deployments", deployments.list_of_release, "DeploymentView"),
     Route("GET", "releases/{release}/deployments/template", promotion.deployment_template, "DeploymentView"),
@@ -329,6 +348,7 @@ ROUTES: tuple[Route, ...] = (
     *AROUND,
     *PROJECTS,
     *PROCESSES,
+    *GIT,
     *VARIABLES,
     *TEMPLATES,
     *RELEASES,

@@ -45,11 +45,19 @@ class Found:
     known: tuple[str, ...] = ()
 
 
+# Placeholders whose value may hold slashes: servers decode `refs%2Fheads%2Fmain` before it gets here.
+LONG = frozenset({"{gitref}", "{branchname}", "{refname}", "{tagname}"})
+
+
 class Router:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._by_length: dict[tuple[bool, int], list[tuple[tuple[str, ...], Route]]] = {}
+        self._long: list[tuple[int, tuple[str, ...], Route]] = []
         for route in routes:
             segments = route.segments
+            for position, segment in enumerate(segments):
+                if segment in LONG:
+                    self._long.append((position, segments, route))
             self._by_length.setdefault((route.scope == "system", len(segments)), []).append((segments, route))
         for rows in self._by_length.values():
             # A literal goes before a placeholder: `actiontemplates/all` is not a template named "all".
@@ -70,6 +78,11 @@ class Router:
                 if route.method == method:
                     return Found(route=route, arguments=arguments, space=space)
                 others.append(route.method)
+            for position, segments, route in self._long:
+                folded = _folded(segments, below, position)
+                arguments = _match(segments, folded) if folded and not is_system else None
+                if arguments is not None and route.method == method:
+                    return Found(route=route, arguments=arguments, space=space)
         if others:
             return Found(route=None, arguments={}, space=None, known=tuple(sorted(set(others))))
         return None
@@ -85,6 +98,15 @@ def _readings(rest: list[str]) -> list[tuple[bool, str | None, list[str]]]:
     elif rest:
         readings.append((False, None, rest))
     return readings
+
+
+def _folded(segments: tuple[str, ...], parts: list[str], position: int) -> list[str] | None:
+    """`parts` with so many joined at `position` that there are as many as `segments`, None when there are too few."""
+    extra = len(parts) - len(segments)
+    if extra < 1:
+        return None
+    joined = "/".join(parts[position : position + extra + 1])
+    return [*parts[:position], joined, *parts[position + extra + 1 :]]
 
 
 def _match(segments: tuple[str, ...], parts: list[str]) -> dict[str, str] | None:

@@ -46,8 +46,13 @@ def process_of(request: Request) -> Document:
     """The process in the path: by its own id, or by its project's."""
     if "project" in request.arguments:
         project = project_of(request)
-        return request.state.get("DeploymentProcesses", project["DeploymentProcessId"])
-    return request.find("DeploymentProcesses", request.argument("id"))
+        found = request.state.get("DeploymentProcesses", project["DeploymentProcessId"])
+    else:
+        found = request.find("DeploymentProcesses", request.argument("id"))
+        project = request.state.get("Projects", found["ProjectId"])
+    if project["IsVersionControlled"] and not found.get("_frozen"):
+        raise refusals.PROCESS_IN_GIT(project=project["Name"])
+    return found
 
 
 def modify(request: Request) -> Document:

@@ -129,6 +129,8 @@ def modify(request: Request) -> Document:
         "Project", "Projects", after["Name"], besides=project["Id"], SpaceId=request.space_id
     )
     _check(request, after)
+    if project["IsVersionControlled"]:
+        after["VersioningStrategy"] = None
     project.update(after)
     return request.show("Projects", project)
 

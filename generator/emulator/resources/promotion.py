@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from generator.emulator import lifecycles, refusals, runs
+from generator.emulator import lifecycles, refusals, repositories, runs
 from generator.emulator.documents import Document
 from generator.emulator.links import links_of
 from generator.emulator.requests import Request
@@ -32,7 +32,11 @@ def deployment_template(request: Request) -> Document:
     frozen_own = state.get("Variables", release["ProjectVariableSetSnapshotId"])
     tenants = [item for item in request.visible("Tenants") if project["Id"] in item["ProjectEnvironments"]]
     return {
-        "IsDeploymentProcessModified": frozen["Version"] != process["Version"],
+        "IsDeploymentProcessModified": (
+            _is_stale(project, release)
+            if project["IsVersionControlled"]
+            else frozen["Version"] != process["Version"]
+        ),
         "IsVariableSetModified": frozen_own["Version"] != own["Version"],
         "IsLibraryVariableSetModified": library_changed(state, release, project),
         "IsGitResourceModified": False,
@@ -52,6 +56,15 @@ def deployment_template(request: Request) -> Document:
         ],
         "Links": {},
     }
+
+
+def _is_stale(project: Document, release: Document) -> bool:
+    """In a project with Git: the release's branch has newer commits."""
+    reference = release["VersionControlReference"]
+    if reference is None:
+        return False
+    found = repositories.resolved(project, reference["GitRef"])
+    return found is None or found[1] != reference["GitCommit"]
 
 
 def library_changed(state: State, release: Document, project: Document) -> bool:

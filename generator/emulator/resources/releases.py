@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from generator.emulator import events, refusals, versions
-from generator.emulator.documents import Document, same_name, shown
+from generator.emulator import channel_rules, events, refusals, repositories, versions
+from generator.emulator.documents import Document, same_name
 from generator.emulator.requests import Answer, Request, created, narrowed
-from generator.emulator.resources import packages, processes, variables
+from generator.emulator.resources import git, processes, release_packages, variables
 from generator.emulator.resources.projects import project_of
 from generator.emulator.state import State
 
@@ -54,10 +52,33 @@ def create(request: Request) -> Answer:
     version = body.get("Version")
     if not isinstance(version, str) or not version.strip():
         raise refusals.REQUIRED(field="Version")
+    source = _source(request.state, project, body.get("VersionControlReference"))
     release = new_release(
-        request, project, version=version.strip(), channel=_channel(request, project, body), body=body
+        request,
+        project,
+        version=version.strip(),
+        channel=_channel(request, project, body),
+        source=source,
+        body=body,
     )
     return created(request.show("Releases", release))
+
+
+def _source(state: State, project: Document, sent: Document | None) -> tuple[Document, Document | None]:
+    """The process to freeze, and the `VersionControlReference` of the release (null in projects without Git)."""
+    given = {name: value for name, value in (sent or {}).items() if value}
+    if not project["IsVersionControlled"]:
+        if given:
+            raise refusals.UNEXPECTED_GIT_REF()
+        return state.get("DeploymentProcesses", project["DeploymentProcessId"]), None
+    if not given.get("GitRef"):
+        raise refusals.GIT_REF_NEEDED()
+    ref = repositories.resolved(project, given["GitRef"])
+    commit = repositories.resolved(project, given.get("GitCommit") or given["GitRef"])
+    if ref is None or commit is None:
+        raise refusals.UNKNOWN_GIT_REF(ref=given.get("GitCommit") if ref else given["GitRef"])
+    process = repositories.process_at(state, project, commit[1])
+    return process, {"GitRef": ref[0], "GitCommit": commit[1], "VariablesGitCommit": None}
 
 
 def create_by_command(request: Request) -> Answer:
@@ -66,25 +87,42 @@ def create_by_command(request: Request) -> Answer:
     for name in ("SpaceId", "SpaceIdOrName", "ProjectName"):
         if not body.get(name):
             raise refusals.REQUIRED(field=name)
-    project = named(request, "Projects", "Project", body["ProjectName"])
-    if body.get("GitRef"):
-        raise refusals.BAD_REQUEST(reason="GitRef is only allowed for version-controlled projects.")
-    channel_name = body.get("ChannelName")
-    channel = (
-        named(request, "Channels", "Channel", channel_name, ProjectId=project["Id"]) if channel_name else None
-    )
-    version = body.get("ReleaseVersion") or next_release_version(request.state, project)
-    existing = _existing(request.state, project, version)
+    project, state = named(request, "Projects", "Project", body["ProjectName"]), request.state
+    source = _source(state, project, {name: body.get(name) for name in ("GitRef", "GitCommit")})
+    channel = _channel_by_command(request, project, source[0], body)
+    selected = release_packages.selected_by_command(state, source[0], channel, body)
+    version = body.get("ReleaseVersion") or next_release_version(state, project, source[1], selected)
+    existing = _existing(state, project, version)
     if existing is not None and body.get("IgnoreIfAlreadyExists"):
         return created({"ReleaseId": existing["Id"], "ReleaseVersion": existing["Version"]})
     release = new_release(
         request,
         project,
         version=version,
-        channel=channel or _channel(request, project, {}),
-        body={**body, "SelectedPackages": _selected_by_command(request.state, project, body)},
+        channel=channel,
+        source=source,
+        body={**body, "SelectedPackages": selected},
     )
     return created({"ReleaseId": release["Id"], "ReleaseVersion": release["Version"]})
+
+
+def _channel_by_command(request: Request, project: Document, process: Document, body: Document) -> Document:
+    """The named channel; else among those whose rules the packages keep the default one, or the only one.
+
+    Source: docs, Channels ("Octopus will choose the best possible channel"); OctopusCLI, CreateReleaseCommand.cs for what is
+    best. When none is possible it is the default, whose refusal tells why: unconfirmed.
+    """
+    if body.get("ChannelName"):
+        return named(request, "Channels", "Channel", body["ChannelName"], ProjectId=project["Id"])
+    needed = release_packages.packages_of(process)
+    possible = []
+    for channel in request.state.where("Channels", ProjectId=project["Id"]):
+        selected = release_packages.selected_by_command(request.state, process, channel, body)
+        if len(selected) == len(needed) and not channel_rules.violations(channel, needed, selected):
+            possible.append(channel)
+    if len(possible) == 1:
+        return possible[0]
+    return _channel(request, project, {})
 
 
 def named(request: Request, collection: str, kind: str, name: object, **within: object) -> Document:
@@ -100,17 +138,28 @@ def named(request: Request, collection: str, kind: str, name: object, **within: 
 
 
 def new_release(
-    request: Request, project: Document, *, version: str, channel: Document, body: Document
+    request: Request,
+    project: Document,
+    *,
+    version: str,
+    channel: Document,
+    source: tuple[Document, Document | None],
+    body: Document,
 ) -> Document:
-    state = request.state
+    """`source` is the process with the reference into Git, as `_source` gives it."""
+    state, (process, reference) = request.state, source
     if project["IsDisabled"]:
         raise refusals.PROJECT_DISABLED()
     if not versions.is_version(version):
         raise refusals.BAD_VERSION(version=version)
     if _existing(state, project, version) is not None:
         raise refusals.DUPLICATE_RELEASE(version=version)
-    process = state.get("DeploymentProcesses", project["DeploymentProcessId"])
-    selected = selected_packages(process, body.get("SelectedPackages") or [])
+    selected = release_packages.selected_packages(process, body.get("SelectedPackages") or [])
+    ignores_rules = bool(request.query.flag("ignoreChannelRules") or body.get("IgnoreChannelRules"))
+    broken = channel_rules.violations(channel, release_packages.packages_of(process), selected)
+    if broken and not ignores_rules:
+        raise refusals.CHANNEL_RULES(steps=", ".join(broken))
+    frozen = process if reference else processes.snapshot(state, process)
     own, *library = variables.live_sets(state, project)
     release = state.add(
         "Releases",
@@ -121,14 +170,16 @@ def new_release(
             "Version": version,
             "ReleaseNotes": body.get("ReleaseNotes"),
             "Assembled": state.now(),
-            "IgnoreChannelRules": bool(body.get("IgnoreChannelRules")),
+            "IgnoreChannelRules": ignores_rules,
             "SelectedPackages": selected,
             "SelectedGitResources": body.get("SelectedGitResources") or [],
-            "BuildInformation": _build_information(state, project["SpaceId"], process, selected),
-            "ProjectDeploymentProcessSnapshotId": processes.snapshot(state, process)["Id"],
+            "BuildInformation": release_packages.build_information(
+                state, project["SpaceId"], process, selected
+            ),
+            "ProjectDeploymentProcessSnapshotId": frozen["Id"],
             "ProjectVariableSetSnapshotId": variables.snapshot(state, own)["Id"],
             "LibraryVariableSetSnapshotIds": [variables.snapshot(state, item)["Id"] for item in library],
-            "VersionControlReference": None,
+            "VersionControlReference": reference,
             "CustomFields": body.get("CustomFields") or {},
             "_defects": [],
         },
@@ -144,24 +195,7 @@ def new_release(
     return release
 
 
-def _build_information(
-    state: State, space_id: str, process: Document, selected: list[Document]
-) -> list[Document]:
-    """What is known of the builds of the release's packages (source: docs, Build information)."""
-    ids = {
-        (action["Name"], package.get("Name") or ""): package.get("PackageId")
-        for action, package in packages_of(process)
-    }
-    found = (
-        packages.build_information_of(
-            state, space_id, ids[(item["ActionName"], item["PackageReferenceName"])], item["Version"]
-        )
-        for item in selected
-    )
-    return [shown(item) for item in found if item is not None]
-
-
-def _existing(state: State, project: Document, version: str) -> Document | None:
+def _existing(state: State, project: Document, version: str | None) -> Document | None:
     for release in state.where("Releases", ProjectId=project["Id"]):
         if same_name(release["Version"], version):
             return release
@@ -173,7 +207,7 @@ def _channel(request: Request, project: Document, body: Document) -> Document:
     if body.get("ChannelId"):
         channel = request.reference("Channels", "ChannelId", body["ChannelId"])
         if channel["ProjectId"] != project["Id"]:
-            raise refusals.UNKNOWN_REFERENCE(field="ChannelId", value=body["ChannelId"])
+            raise refusals.CHANNEL_OF_OTHER_PROJECT(channel=channel["Name"], project=channel["ProjectId"])
         return channel
     channels = request.state.where("Channels", ProjectId=project["Id"])
     default = [item for item in channels if item["IsDefault"]] or channels[:1]
@@ -182,102 +216,68 @@ def _channel(request: Request, project: Document, body: Document) -> Document:
     return default[0]
 
 
-def packages_of(process: Document) -> list[tuple[Document, Document]]:
-    """The (action, package) pairs that need a version at release time."""
-    return [
-        (action, package)
-        for step in process["Steps"]
-        for action in step["Actions"]
-        if not action["IsDisabled"]
-        for package in action["Packages"]
-        if not package.get("Version")
-    ]
-
-
-def selected_packages(process: Document, selected: list[Any]) -> list[Document]:
-    chosen = {
-        (item.get("ActionName") or item.get("StepName"), item.get("PackageReferenceName") or ""): item.get(
-            "Version"
-        )
-        for item in selected
-    }
-    result = []
-    for action, package in packages_of(process):
-        version = chosen.get((action["Name"], package.get("Name") or ""))
-        if not version:
-            raise refusals.PACKAGE_VERSION_MISSING()
-        result.append(
-            {
-                "ActionName": action["Name"],
-                "PackageReferenceName": package.get("Name") or "",
-                "Version": version,
-            }
-        )
-    return result
-
-
-def _selected_by_command(state: State, project: Document, body: Document) -> list[Document]:
-    """`PackageVersion` for all, then `Packages` as "Step:Version", "PackageId:Version" or "Step:Package:Version"."""
-    process = state.get("DeploymentProcesses", project["DeploymentProcessId"])
-    result = []
-    for action, package in packages_of(process):
-        version = body.get("PackageVersion")
-        for text in body.get("Packages") or ():
-            *names, number = str(text).split(":")
-            wanted = {action["Name"], package.get("PackageId"), package.get("Name") or "", "*"}
-            if names and all(name in wanted for name in names):
-                version = number
-        if version:
-            result.append(
-                {
-                    "ActionName": action["Name"],
-                    "PackageReferenceName": package.get("Name") or "",
-                    "Version": version,
-                }
-            )
-    return result
-
-
-def next_release_version(state: State, project: Document) -> str:
-    strategy = project["VersioningStrategy"] or {}
+def next_release_version(
+    state: State,
+    project: Document,
+    reference: Document | None = None,
+    selected: list[Document] | None = None,
+) -> str:
+    """By the project's template, or the version of the package that gives releases their numbers (source: docs, Release
+    versioning). `reference` is the commit whose settings count in a project with Git."""
+    strategy = _strategy(project, reference)
+    donor = strategy.get("DonorPackage")
+    for item in selected or ():
+        if donor and _donates(donor, item):
+            return str(item["Version"])
     last = versions.highest(item["Version"] for item in state.where("Releases", ProjectId=project["Id"]))
     return versions.next_version(strategy.get("Template") or "0.0.i", last)
 
 
+def _strategy(project: Document, reference: Document | None) -> Document:
+    if not project["IsVersionControlled"]:
+        return project["VersioningStrategy"] or {}
+    found = repositories.resolved(project, (reference or {}).get("GitCommit") or _default_branch(project))
+    settings = repositories.commit_of(project, found[1])["settings"] if found else {}
+    return settings.get("VersioningStrategy") or {}
+
+
+def _default_branch(project: Document) -> str:
+    return str(project["PersistenceSettings"]["DefaultBranch"])
+
+
+def _donates(donor: Document, selection: Document) -> bool:
+    same_action = same_name(donor.get("DeploymentAction"), selection["ActionName"])
+    return same_action and (donor.get("PackageReference") or "") == selection["PackageReferenceName"]
+
+
 def release_template(request: Request) -> Document:
     """Source: docs, API reference, deployment processes."""
-    state = request.state
-    process = processes.process_of(request)
-    project = state.get("Projects", process["ProjectId"])
+    state, reference = request.state, None
+    if "gitref" in request.arguments:
+        project, ref, content = git.content_at(request)
+        process, reference = content["process"], {"GitCommit": ref}
+    else:
+        process = processes.process_of(request)
+        project = state.get("Projects", process["ProjectId"])
+    donor = _strategy(project, reference).get("DonorPackage") or {}
     last = versions.highest(item["Version"] for item in state.where("Releases", ProjectId=project["Id"]))
     return {
         "DeploymentProcessId": process["Id"],
         "LastReleaseVersion": last,
-        "NextVersionIncrement": next_release_version(state, project),
-        "VersioningPackageStepName": None,
-        "VersioningPackageReferenceName": None,
-        "Packages": template_packages(process),
+        "NextVersionIncrement": None if donor else next_release_version(state, project, reference),
+        "VersioningPackageStepName": donor.get("DeploymentAction"),
+        "VersioningPackageReferenceName": donor.get("PackageReference"),
+        "Packages": release_packages.template_packages(process, _existing(state, project, last)),
         "GitResources": [],
         "Links": {},
     }
 
 
-def template_packages(process: Document) -> list[Document]:
-    return [
-        {
-            "ActionName": action["Name"],
-            "StepName": action["Name"],
-            "PackageReferenceName": package.get("Name") or "",
-            "PackageId": package.get("PackageId"),
-            "FeedId": package.get("FeedId"),
-            "FeedName": package.get("FeedId"),
-            "FixedVersion": package.get("Version"),
-            "VersionSelectedLastRelease": None,
-            "IsResolvable": True,
-            "ProjectName": None,
-        }
-        for action, package in packages_of(process)
-    ]
+def missing_packages(request: Request) -> Document:
+    """`{Packages: [{Id, Version}]}` (source: go-octopusdeploy, pkg/releases/missing_package_info.go)."""
+    release, state = release_of(request), request.state
+    process = state.get("DeploymentProcesses", release["ProjectDeploymentProcessSnapshotId"])
+    return {"Packages": release_packages.missing(state, process, release["SelectedPackages"])}
 
 
 # --- changing ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from generator.emulator import lifecycles, refusals
 from generator.emulator.documents import Document, same_name
 from generator.emulator.kinds import RUNBOOKS
 from generator.emulator.requests import Answer, Request, by_name, created, narrowed
-from generator.emulator.resources import processes, releases, variables
+from generator.emulator.resources import processes, release_packages, releases, variables
 from generator.emulator.resources.projects import MODES, project_of
 from generator.emulator.state import State
 
@@ -216,7 +216,7 @@ def create_snapshot(request: Request) -> Answer:
 def _new_snapshot(request: Request, runbook: Document, *, name: str, body: Document) -> Document:
     state = request.state
     process = state.get("RunbookProcesses", runbook["RunbookProcessId"])
-    packages = releases.selected_packages(process, body.get("SelectedPackages") or [])
+    packages = release_packages.selected_packages(process, body.get("SelectedPackages") or [])
     own, *library = variables.live_sets(state, state.get("Projects", runbook["ProjectId"]))
     frozen = variables.snapshot(state, own)["Id"]
     return state.add(
@@ -290,7 +290,7 @@ def snapshot_template(request: Request) -> Document:
         "RunbookId": runbook["Id"],
         "RunbookProcessId": process["Id"],
         "NextNameIncrement": next_name(state, runbook),
-        "Packages": releases.template_packages(process),
+        "Packages": release_packages.template_packages(process),
         "GitResources": [],
         "Links": {},
     }
