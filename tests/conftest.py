@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from generator.emulator import Emulator
 from generator.emulator.interpreters import Interpreter, find_interpreters, prepare_interpreter
+from tests.clients.contract import uncontracted
 
 INTERPRETERS = find_interpreters()
 
@@ -41,3 +46,27 @@ def interpreter(request: pytest.FixtureRequest) -> Interpreter:
 def python(interpreter: Interpreter, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The path of `interpreter`, able to import pycryptodome."""
     return prepare_interpreter(interpreter.path, tmp_path_factory.getbasetemp() / "pythons")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def held_to_the_contract(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where our client and scripts are tested, each request must be known to old servers, or stand in a table with its source."""
+    folder = request.path.relative_to(Path(__file__).parent).parts[0]
+    if folder in ("clients", "contract", "emulator"):
+        yield
+        return
+    stop, seen = Emulator.stop, []
+
+    def watched(emulator: Emulator) -> None:
+        seen.extend(uncontracted(emulator.seen, prefix=emulator.state.virtual_directory))
+        stop(emulator)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Emulator, "stop", watched)
+        yield
+    hint = (
+        "give them a source in NEWER or IGNORED of tests/clients/contract.py, and a row in docs/emulator.md"
+    )
+    assert not seen, (
+        f"requests that the contract of Octopus Server 2019.6.7 does not have: {sorted(set(seen))}; {hint}"
+    )

@@ -46,11 +46,13 @@ def _stay(seconds: float, *, restart: bool) -> None:
 
 
 class Seen(NamedTuple):
-    """A request that arrived, unknown and refused ones included; `at` in emulated seconds since 1970."""
+    """A request that arrived, unknown and refused ones included; `at` in emulated seconds since 1970. `query` are the names of
+    its parameters, not their values: one of them may be a key."""
 
     method: str
     path: str
     at: float
+    query: tuple[str, ...] = ()
 
 
 class Application:
@@ -74,7 +76,7 @@ class Application:
         web = WebRequest(environ)
         web.max_content_length = LARGEST_BODY
         method = (web.headers.get(OVERRIDE) or web.method).upper()
-        self.seen.append(Seen(method, web.path, self.state.clock.now()))
+        self.seen.append(Seen(method, web.path, self.state.clock.now(), tuple(web.args)))
         fault = self.faults.take(method, web.path)
         if fault is not None and fault.kind == "reset":
             # Read first: a client that still writes would meet another error than one that waits for the answer.
