@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 1
-# digest: sha256:af9551b859fccc2e8770fd5424da169c6e24f4a469f4dc8d55131e5652972371
+# digest: sha256:079076b1d0cd5bb9e9dcdb8ca4f8c27fab722bb60b7f13437f6da5e40cd34e31
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from typing import (
     Any,
     Callable,
@@ -628,7 +627,7 @@ class Step:
 
     def artifact(self, filename: str, text: str) -> None:
         """Attaches a text file to the task. `filename` may hold anything; the file on disk is named safely."""
-        safe = "".join(letter if letter.isalnum() or letter in " ._-" else "_" for letter in filename)
+        safe = safe_filename(filename)
         path = safe.encode("ascii", "replace").decode().replace("?", "_").replace(" ", "_")
         with open(path, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - pathlib costs start-up time
             file.write(text)
@@ -636,6 +635,16 @@ class Step:
 
     def fail(self, kind: str, sentence: str) -> NoReturn:
         raise StepFailure(kind, sentence)
+
+
+def safe_filename(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in " ._-" else "_" for letter in name)
+
+
+def result_name(step: Step) -> str:
+    """How the artifact with the step's result is named."""
+    action = step.variable("Octopus.Action.Name") or str(step.about.get("name"))
+    return safe_filename(f"{action}.result.json")
 
 
 def run_step(
@@ -684,8 +693,7 @@ def write_result(step: Step, failure: Optional[StepFailure]) -> None:
         "outputs": step.outputs,
     }
     document.update(step.result)
-    action = step.variable("Octopus.Action.Name") or str(step.about.get("name"))
-    step.artifact(f"{action}.result.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    step.artifact(result_name(step), json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 # ---- generator/runtime/transport.py ----
@@ -1251,15 +1259,6 @@ class Place(NamedTuple):
         )
 
 
-def find_place(api: Api, project: str, environment: str, tenant: Optional[str]) -> Place:
-    found = find_named(api, "projects", "project", project)
-    return Place(
-        project=found,
-        environment=find_named(api, "environments", "environment", environment),
-        tenant=find_named(api, "tenants", "tenant", tenant) if tenant else None,
-    )
-
-
 def find_channel(api: Api, project: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     channels = "projects/{}/channels".format(project["Id"])
     return find_named(api, channels, "channel of {}".format(project["Name"]), name)
@@ -1411,9 +1410,28 @@ def cancel_task(api: Api, task_id: str, *, longest: float = LONGEST_CANCEL) -> T
         api.sleep(min(CANCEL_INTERVAL, left))
 
 
+def ask_to_cancel(api: Api, task_id: str) -> Task:
+    """Asks the server to cancel, and leaves the waiting to others; the task as last read. Raises ApiError when it is refused."""
+    deadline = api.clock() + LONGEST_CANCEL
+    while True:
+        task = Task(api.get(f"tasks/{task_id}"))
+        if not task.is_alive or task.state == "Cancelling" or api.clock() >= deadline:
+            return task
+        try:
+            api.post(f"tasks/{task_id}/cancel", {})
+            return Task(api.get(f"tasks/{task_id}"))
+        except LostAnswer as error:
+            api.tell(f"{error}. Looking whether the task was cancelled.")
+        except ApiError as error:
+            if error.status != 429 and Task(api.get(f"tasks/{task_id}")).is_alive:
+                raise
+        api.sleep(CANCEL_INTERVAL)
+
+
 # ---- generator/runtime/deployments.py ----
 
 HISTORY_PAGE = 30
+MOST_TENANTS_IN_A_FILTER = 50
 
 
 class Deployment(NamedTuple):
@@ -1462,12 +1480,25 @@ def join_tasks(api: Api, documents: list[Mapping[str, Any]]) -> list[Deployment]
 
 def deployments_since(api: Api, place: Place, since: Optional[datetime]) -> list[Deployment]:
     """Those created at or after `since` (all without it), newest first."""
+    return recent_deployments(api, [place], since)
+
+
+def recent_deployments(api: Api, places: Sequence[Place], since: Optional[datetime]) -> list[Deployment]:
+    """Those of one project to any of `places`, created at or after `since` (all without it), newest first: one list for all."""
+    query: dict[str, Any] = {
+        "projects": places[0].project["Id"],
+        "environments": list(dict.fromkeys(place.environment["Id"] for place in places)),
+    }
+    tenants = list(dict.fromkeys(place.tenant_id for place in places))
+    # Where an untenanted place is among them no filter will do; many tenants would make the address too long.
+    if None not in tenants and len(tenants) <= MOST_TENANTS_IN_A_FILTER:
+        query["tenants"] = tenants
     recent: list[Mapping[str, Any]] = []
-    for document in api.pages("deployments", take=HISTORY_PAGE, **place.query()):
+    for document in api.pages("deployments", take=HISTORY_PAGE if len(places) == 1 else PAGE_SIZE, **query):
         created = moment_or_none(document.get("Created"))
         if since is not None and created is not None and created < since:
             break
-        if place.holds(document):
+        if any(place.holds(document) for place in places):
             recent.append(document)
     return join_tasks(api, recent)
 
@@ -1727,6 +1758,7 @@ class Intention(NamedTuple):
     sentence: str
     own_task: ParentTask
     is_awaited: bool
+    settings: Mapping[str, Any] = {}  # further fields of the deployment, as the API names them
 
     def comments(self, attempt: int) -> str:
         stance = AWAITED if self.is_awaited else LEFT
@@ -1820,9 +1852,9 @@ class Errand:
         self.lost_at: Optional[float] = None
         self.looked_for_late_at = 0.0
 
-    def decide(self) -> Decision:
-        """What to do, by reading alone."""
-        listed = self.list_recent()
+    def decide(self, listed: Optional[Sequence[Deployment]] = None) -> Decision:
+        """What to do, by reading alone. `listed`: the recent deployments, when they were just read for several errands."""
+        listed = self.recent(listed)
         horizon = max([deployment.number for deployment in listed], default=0)
         attempt, group = self.newest_attempt(listed)
         ours = standing(group)
@@ -1841,9 +1873,19 @@ class Errand:
             return Decision("adopt", f"{reason}, and is not to be repeated", last, attempt)
         return Decision("create", reason, None, attempt + 1, horizon)
 
+    def recent(self, listed: Optional[Sequence[Deployment]]) -> list[Deployment]:
+        """Of those `listed` for several errands the ones that concern this one; read anew when none are given."""
+        if listed is None:
+            return self.list_recent()
+        return [one for one in listed if self.place.holds(one.document) and one.id not in self.withdrawn]
+
+    @property
+    def since(self) -> Optional[datetime]:
+        """Nothing older can be ours."""
+        return self.intention.since - CLOCK_MARGIN if self.intention.since else None
+
     def list_recent(self) -> list[Deployment]:
-        since = self.intention.since
-        listed = deployments_since(self.api, self.place, since - CLOCK_MARGIN if since else None)
+        listed = deployments_since(self.api, self.place, self.since)
         return [deployment for deployment in listed if deployment.id not in self.withdrawn]
 
     def newest_attempt(self, listed: Sequence[Deployment]) -> tuple[int, list[Deployment]]:
@@ -1888,12 +1930,24 @@ class Errand:
 
     def carry_out(self, decision: Decision) -> Child:
         """The deployment that counts after `decision` has been put into effect; a skipped one counts as it is."""
+        return self.settle(self.begin(decision), decision)
+
+    def begin(self, decision: Decision) -> Child:
+        """The first half of `carry_out`: a deployment is there. Which one counts is for `settle` to say."""
         self.rounds += 1
         if decision.deployment is not None:
             return Child(decision.deployment, decision.action == "adopt")
-        made = self.create(decision.attempt)
+        return Child(self.create(decision.attempt), True)
+
+    def settle(
+        self, child: Child, decision: Decision, listed: Optional[Sequence[Deployment]] = None
+    ) -> Child:
+        """The second half: of several copies one stands, a rival's that came first is joined. `listed`: read after `begin`."""
+        if decision.deployment is not None:
+            return child
+        made = child.deployment
         try:
-            return self.settle(made, decision)
+            return self.settle_among(made, decision, self.recent(listed))
         except StepFailure as failure:
             raise StepFailure(
                 failure.kind, f"{failure.sentence}; made before that: {made.link or made.id}"
@@ -1906,6 +1960,7 @@ class Errand:
             "EnvironmentId": self.place.environment["Id"],
             "Comments": self.intention.comments(attempt),
             "UseGuidedFailure": wants_guided_failure(self.place),
+            **self.intention.settings,
         }
         if self.place.tenant_id:
             body["TenantId"] = self.place.tenant_id
@@ -1946,9 +2001,7 @@ class Errand:
                 return None
             self.api.sleep(LOOK_INTERVAL)
 
-    def settle(self, made: Deployment, decision: Decision) -> Child:
-        """Looks once more after a POST: of several copies one stands, and a rival's that came first is joined."""
-        listed = self.list_recent()
+    def settle_among(self, made: Deployment, decision: Decision, listed: Sequence[Deployment]) -> Child:
         group = [one for one in listed if marked_attempt(one, self.intention.key) == decision.attempt]
         ours = standing(group) or made
         self.withdraw_all(group, ours)
@@ -2009,13 +2062,13 @@ class Errand:
         self.log.info(f"{deployment.link} was one too many, and was cancelled before it began.")
         return True
 
-    def recheck(self, child: Child, task: Task) -> Child:
+    def recheck(self, child: Child, task: Task, listed: Optional[Sequence[Deployment]] = None) -> Child:
         """What counts now that `child` has ended as `task`: itself, or another one to be followed. Called before reporting."""
         ended = child.deployment._replace(task=task)
         child = Child(ended, child.is_ours)
         attempt = marked_attempt(ended, self.intention.key)
         if attempt:
-            group = [one for one in self.list_recent() if marked_attempt(one, self.intention.key) == attempt]
+            group = [one for one in self.recent(listed) if marked_attempt(one, self.intention.key) == attempt]
             ours = standing(group) or ended
             self.withdraw_all(group, ours)
             if ours.id != ended.id:
@@ -2126,6 +2179,7 @@ class Watch:
         self.in_queue = 0.0
         self.running = 0.0
         self.paused = 0.0
+        self.cancelling: Optional[float] = None  # how long since somebody here asked to cancel it
         self.absences = 0
         self.changed_at = 0.0
         self.detailed_at = -1.0
@@ -2145,6 +2199,8 @@ class Watch:
 
     def left(self, limits: Limits) -> float:
         """Seconds until the clock that now runs reaches its limit."""
+        if self.cancelling is not None:
+            return LONGEST_CANCEL - self.cancelling
         if self.task is not None and self.task.is_paused:
             return LONGEST_PAUSE_FOR_A_PERSON.total_seconds() - self.paused
         if self.task is not None and not self.task.is_waiting_in_queue:
@@ -2227,9 +2283,11 @@ class Waiter:
 
     def wait(self) -> list[Watch]:
         """Returns when `stop` says so (then without watches), or with those whose limit has come. Never sleeps after the end."""
-        if not self.watches:
+        if not self.alive():
             return []
         try:
+            if all(watch.task is not None for watch in self.alive()):  # this is not the first call
+                self.api.sleep(self.interval())
             while True:
                 self.look()
                 self.tell_changes()
@@ -2259,6 +2317,8 @@ class Waiter:
         ]
         if len(due) == len(alive):
             return max(SHORTEST_INTERVAL, min(LONGEST_SCHEDULED_INTERVAL, min(due).total_seconds()))
+        if any(watch.cancelling is not None for watch in alive):
+            return min(left, CANCEL_INTERVAL)
         usual_left = None
         if self.usual is not None and any(watch.running for watch in alive):
             usual_left = self.usual.total_seconds() - max(watch.running for watch in alive)
@@ -2302,6 +2362,8 @@ class Waiter:
         moment = utc_now(self.api)
         for watch in alive:
             task = watch.task
+            if watch.cancelling is not None:
+                watch.cancelling += seconds
             if task is None or task.is_scheduled(moment):
                 continue
             if task.is_paused:
@@ -2436,63 +2498,751 @@ def cause_of_failure(watch: Watch) -> str:
     return "; ".join(parts)
 
 
+# ---- generator/runtime/deliveries.py ----
+
+GO_ON, STOP, CANCEL = "go_on", "stop", "cancel"
+NOT_BEGUN = "NotBegun"
+MOST_TOLD = 5
+
+
+class Terms(NamedTuple):
+    """How the deliveries of one step go together. `at_once`: how many may be on their way, None for all."""
+
+    limits: Limits
+    waits: bool
+    cancels_late: bool
+    if_one_fails: str = GO_ON
+    at_once: Optional[int] = None
+    warnings_fail: bool = False
+
+
+class Delivery:
+    """One place: the release for it, what was decided, and what became of it. Without an errand nothing is to be done there."""
+
+    def __init__(self, place: Place, release: Mapping[str, Any], errand: Optional[Errand]) -> None:
+        self.place = place
+        self.release = release
+        self.errand = errand
+        self.decision: Optional[Decision] = None
+        self.child: Optional[Child] = None
+        self.watch: Optional[Watch] = None
+        self.skipped = ""
+        self.given_up = ""  # why this step asked to cancel the child
+        self.kind_given_up = TIMED_OUT
+        self.failure: Optional[StepFailure] = None
+        self.is_settled = errand is None
+
+    @property
+    def deployment(self) -> Optional[Deployment]:
+        if self.child is not None:
+            return self.child.deployment
+        return self.decision.deployment if self.decision is not None else None
+
+    @property
+    def state(self) -> str:
+        """The state of the task, or Skipped, or NotBegun."""
+        if self.skipped:
+            return "Skipped"
+        if self.child is None:
+            return NOT_BEGUN
+        seen = self.watch.task if self.watch is not None else None
+        return (seen or self.child.deployment.task).state
+
+    @property
+    def is_moving(self) -> bool:
+        """Begun, and not judged yet."""
+        return self.child is not None and not self.is_settled
+
+    @property
+    def changed(self) -> bool:
+        return self.child is not None and self.child.is_ours
+
+    def skip(self, reason: str) -> None:
+        self.skipped, self.is_settled = reason, True
+
+    def fail(self, kind: str, sentence: str) -> None:
+        self.failure, self.is_settled = StepFailure(kind, sentence), True
+
+
+def decide_all(api: Api, deliveries: Sequence[Delivery]) -> None:
+    """What is to be done at each place, by reading alone: one list for all of them."""
+    listed = read_recent(api, deliveries)
+    for delivery in deliveries:
+        if delivery.errand is not None:
+            delivery.decision = delivery.errand.decide(listed)
+
+
+def read_recent(api: Api, deliveries: Sequence[Delivery]) -> list[Deployment]:
+    """What may concern them of the deployments that the server lists."""
+    errands = [delivery.errand for delivery in deliveries if delivery.errand is not None]
+    if not errands:
+        return []
+    return recent_deployments(api, [errand.place for errand in errands], errands[0].since)
+
+
+class Fanout:
+    """Carries out decided deliveries. `tell` is called whenever the step's outputs have changed, before a wait too."""
+
+    def __init__(
+        self,
+        api: Api,
+        log: Log,
+        deliveries: Sequence[Delivery],
+        terms: Terms,
+        *,
+        tell: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.api = api
+        self.log = log
+        self.deliveries = list(deliveries)
+        self.terms = terms
+        self.tell = tell
+        self.line = [delivery for delivery in deliveries if not delivery.is_settled]
+        self.stopped = ""
+        self.waiter = Waiter(api, log, [], terms.limits, stop=self.is_something_new, aside=self.look_for_late)
+
+    def run(self) -> None:
+        """Returns when every delivery is settled; without waiting, as soon as each has begun."""
+        self.begin_more()
+        if self.moving() and self.waiter.usual is None:
+            self.waiter.usual = usual_run_time(self.api, self.moving()[0].place)
+        while self.moving():
+            # Here the wait begins: everything that is awaited has its watch, and the outputs are set.
+            for watch in self.waiter.wait():
+                self.give_up(watch)
+            self.judge_ended()
+            self.begin_more()
+
+    def moving(self) -> list[Delivery]:
+        return [delivery for delivery in self.deliveries if delivery.is_moving]
+
+    def is_something_new(self, watches: Sequence[Watch]) -> bool:
+        return any(delivery.watch is not None and not delivery.watch.is_alive for delivery in self.moving())
+
+    def look_for_late(self) -> None:
+        for delivery in self.moving():
+            assert delivery.errand is not None and delivery.child is not None
+            delivery.errand.look_for_late(delivery.child)
+
+    # --- beginning -------------------------------------------------------------------------------------------------
+
+    def begin_more(self) -> None:
+        """Begins as many of those in line as may be on their way at once."""
+        while self.line and not self.stopped:
+            begins_first = not any(delivery.child for delivery in self.deliveries)
+            room = len(self.line)
+            if self.terms.at_once is not None:
+                room = min(room, self.terms.at_once - len(self.moving()))
+            if room <= 0:
+                return
+            batch, self.line = self.line[:room], self.line[room:]
+            if not begins_first:  # time has gone since they were decided
+                decide_all(self.api, batch)
+            self.begin(batch)
+            self.tell()
+        for delivery in self.line:
+            delivery.skip(f"not begun, for {self.stopped}")
+        self.line = []
+
+    def begin(self, batch: Sequence[Delivery]) -> None:
+        """Every one of `batch` as a child, or failed. When the API is lost, those that have begun are named."""
+        begun: list[Delivery] = []
+        try:
+            for delivery in batch:
+                if self.begin_one(delivery):
+                    begun.append(delivery)
+            listed = None
+            if len(begun) > 1:
+                listed = read_recent(self.api, begun)
+            for delivery in begun:
+                assert delivery.errand and delivery.child and delivery.decision
+                delivery.child = delivery.errand.settle(delivery.child, delivery.decision, listed)
+        except StepFailure as failure:
+            others = [delivery for delivery in self.moving() if delivery.child and delivery.child.is_ours]
+            if len(self.deliveries) == 1 or not others:
+                raise
+            links = ", ".join(
+                str(one.deployment.link or one.deployment.id) for one in others if one.deployment
+            )
+            raise StepFailure(failure.kind, f"{failure.sentence}; begun before that: {links}") from failure
+        for delivery in begun:
+            self.watch(delivery)
+
+    def begin_one(self, delivery: Delivery) -> bool:
+        """Whether there is a child now. A refusal concerns this place alone; a lost API concerns all."""
+        assert delivery.errand is not None and delivery.decision is not None
+        if delivery.decision.action == "skip":
+            delivery.skip(delivery.decision.reason)
+            self.log.highlight(f"Skipped: {delivery.decision.reason}.")
+            return False
+        if self.stopped:
+            delivery.skip(f"not begun, for {self.stopped}")
+            return False
+        try:
+            delivery.child = delivery.errand.begin(delivery.decision)
+        except ApiError as error:
+            if error.status == 401 or len(self.deliveries) == 1:
+                raise
+            self.fail(delivery, error.kind, f"{delivery.place}: {error.sentence}")
+            return False
+        return True
+
+    def watch(self, delivery: Delivery) -> None:
+        """Tells where the child is, link first, and has it awaited."""
+        child = delivery.child
+        assert child is not None
+        delivery.release = release_of(self.api, delivery.release, child)
+        number, deployment = delivery.release["Version"], child.deployment
+        self.log.info(f"{delivery.place}: {number}: {deployment.link or deployment.id}")
+        self.log.verbose(f"Deployment {deployment.id}, task {deployment.task.id}")
+        delivery.watch = None
+        if not self.terms.waits:
+            self.log.highlight(
+                f"{delivery.place}: {number} is {deployment.task.state}, and is not waited for."
+            )
+            delivery.is_settled = True
+            return
+        delivery.watch = Watch(f"{number} of {delivery.place}", deployment.task.id, deployment.link)
+        self.waiter.watches.append(delivery.watch)
+
+    # --- ending ----------------------------------------------------------------------------------------------------
+
+    def judge_ended(self) -> None:
+        """What became of those whose task has ended: another deployment to follow, a success, or a failure."""
+        ended = [
+            one
+            for one in self.moving()
+            if one.watch and one.watch.task is not None and not one.watch.is_alive
+        ]
+        try:
+            listed = read_recent(self.api, ended) if len(ended) > 1 else None
+        except (ApiError, ApiUnreachable) as error:
+            for delivery in ended:
+                assert delivery.watch is not None and delivery.watch.task is not None
+                state = delivery.watch.task.state
+                self.fail(
+                    delivery,
+                    error.kind,
+                    f"{error.sentence}; before that, {delivery.watch} had ended as {state}",
+                )
+            return
+        for delivery in ended:
+            self.judge(delivery, listed)
+        if ended:
+            self.tell()
+
+    def judge(self, delivery: Delivery, listed: Optional[Sequence[Deployment]]) -> None:
+        watch, child = delivery.watch, delivery.child
+        assert delivery.errand and child and watch and watch.task
+        try:
+            after = delivery.errand.recheck(child, watch.task, listed)
+        except (ApiError, ApiUnreachable) as error:
+            had = f"before that, {watch} had ended as {watch.task.state}"
+            return self.fail(delivery, error.kind, f"{error.sentence}; {had}")
+        except StepFailure as failure:
+            return self.fail(delivery, failure.kind, failure.sentence)
+        delivery.child = after
+        if after.deployment.id != child.deployment.id:
+            self.waiter.watches.remove(watch)
+            return self.watch(delivery)
+        state = watch.task.state
+        if state == "Success":
+            return self.judge_success(delivery, watch)
+        if delivery.given_up:
+            return self.fail(delivery, delivery.kind_given_up, f"{delivery.given_up}; it was cancelled")
+        cause = cause_of_failure(watch)
+        kind = CANCELLED if state == "Canceled" else CHILD_FAILED
+        return self.fail(delivery, kind, f"{watch}: {state}" + (f": {cause}" if cause else ""))
+
+    def judge_success(self, delivery: Delivery, watch: Watch) -> None:
+        if self.terms.warnings_fail and watch.task is not None and watch.task.has_warnings:
+            words = f"{watch}: {watch.state_in_words()}, which this step takes for a failure"
+            return self.fail(delivery, CHILD_FAILED, words)
+        delivery.is_settled = True
+        self.log.highlight(f"{watch}: {watch.state_in_words()}")
+        return None
+
+    def give_up(self, watch: Watch) -> None:
+        """A limit has come for this one: it is cancelled and followed to its end, or left alone."""
+        delivery = next(one for one in self.moving() if one.watch is watch)
+        assert delivery.child is not None and watch.task is not None
+        if watch.cancelling is not None:
+            words = f"{delivery.given_up}; cancelling it has not ended yet, it is {watch.task.state}"
+            return self.fail(delivery, delivery.kind_given_up, words)
+        limits = self.terms.limits
+        if watch.task.is_waiting_in_queue:
+            words = f"{watch} has stood in the queue for {spoken(limits.queue)}"
+        elif watch.task.is_paused:
+            words = f"{watch} has waited for a person for {spoken(timedelta(seconds=watch.paused))}"
+        else:
+            words = f"{watch} has run for {spoken(limits.run)}"
+        if self.terms.cancels_late and delivery.child.is_ours:
+            return self.cancel(delivery, watch, TIMED_OUT, words)
+        reason = "as the step is told" if delivery.child.is_ours else "for somebody else started it"
+        return self.fail(delivery, TIMED_OUT, f"{words}; it goes on, {reason}")
+
+    def cancel(self, delivery: Delivery, watch: Watch, kind: str, words: str) -> None:
+        """Has the child cancelled; what became of it is judged when it has ended."""
+        delivery.given_up, delivery.kind_given_up, watch.cancelling = words, kind, 0.0
+        try:
+            watch.task = ask_to_cancel(self.api, watch.task_id)
+        except ApiError as error:
+            self.fail(delivery, kind, f"{words}; it could not be cancelled: {error.sentence}")
+
+    def fail(self, delivery: Delivery, kind: str, sentence: str) -> None:
+        """Settles `delivery`, and does with the others what the step is told."""
+        delivery.fail(kind, sentence)
+        if delivery.watch is not None and delivery.watch.is_alive and delivery.watch in self.waiter.watches:
+            self.waiter.watches.remove(delivery.watch)
+        if len(self.deliveries) > 1:
+            self.log.warning(f"{kind}: {sentence}")
+        if self.stopped or self.terms.if_one_fails == GO_ON:
+            return
+        self.stopped = f"{delivery.place} failed"
+        if self.terms.if_one_fails == CANCEL:
+            for other in self.moving():
+                if other.changed and other.watch is not None and other.watch.is_alive and not other.given_up:
+                    self.cancel(
+                        other,
+                        other.watch,
+                        CANCELLED,
+                        f"{other.watch} is not wanted any more, for {self.stopped}",
+                    )
+
+
+def release_of(api: Api, release: Mapping[str, Any], child: Child) -> Mapping[str, Any]:
+    """An adopted or joined deployment may carry another release than the one that was chosen now."""
+    if child.deployment.release_id == release["Id"]:
+        return release
+    found: Mapping[str, Any] = api.get(f"releases/{child.deployment.release_id}")
+    return found
+
+
+def usual_run_time(api: Api, place: Place) -> Optional[timedelta]:
+    """How long the last successful deployment there ran: when the end may be expected."""
+    for item in api.get("tasks", take=1, states="Success", **place.task_query()).get("Items") or ():
+        return Task(item).run_time
+    return None
+
+
+def failure_of(deliveries: Sequence[Delivery]) -> Optional[StepFailure]:
+    """One failure for all of them: the only one as it is, several in one sentence under the kind of the first."""
+    failures = [delivery.failure for delivery in deliveries if delivery.failure is not None]
+    if len(deliveries) == 1 or not failures:
+        return failures[0] if failures else None
+    told = "; ".join(str(failure) for failure in failures[:MOST_TOLD])
+    more = f"; and {len(failures) - MOST_TOLD} more" if len(failures) > MOST_TOLD else ""
+    return StepFailure(failures[0].kind, f"{len(failures)} of {len(deliveries)} failed: {told}{more}")
+
+
+# ---- generator/runtime/destinations.py ----
+
+PHASE = "phase:"
+ARROW = "->"
+EVERY = "*"
+
+
+class EnvironmentRule(NamedTuple):
+    """One line: `target` is an environment, or with `is_phase` a phase; `source` restricts it to one environment of our own."""
+
+    target: str
+    is_phase: bool
+    source: str = ""
+
+
+def parse_environments(lines: Sequence[str]) -> tuple[EnvironmentRule, ...]:
+    """`Name`, `phase: Name`, or as a map from the own environment `UAT -> Staging`. ValueError for a broken or mixed form."""
+    rules = []
+    for line in lines:
+        source, arrow, target = line.rpartition(ARROW)
+        source, target = source.strip(), target.strip()
+        is_phase = target.lower().startswith(PHASE)
+        name = target[len(PHASE) :].strip() if is_phase else target
+        if not name or (arrow and not source):
+            raise ValueError(f"the line {line!r} is none of: Name, phase: Name, Own environment -> Name")
+        rules.append(EnvironmentRule(name, is_phase, source))
+    if len({bool(rule.source) for rule in rules}) > 1:
+        raise ValueError("either all lines are a map with ->, or none is")
+    return tuple(rules)
+
+
+class LeftOut(NamedTuple):
+    """A place to which nothing can be deployed, and why."""
+
+    place: Place
+    reason: str
+
+
+class Destinations(NamedTuple):
+    places: Sequence[Place]
+    left_out: Sequence[LeftOut]
+
+
+def find_environments(
+    api: Api,
+    rules: Sequence[EnvironmentRule],
+    own_environment: str,
+    lifecycle_id: str,
+) -> list[Mapping[str, Any]]:
+    """The environments that `rules` mean, each once, in their order. Raises NotFound; a selection is never empty."""
+    if rules[0].source:
+        wanted = [rule for rule in rules if rule.source.lower() == own_environment.lower()]
+        if not wanted:
+            sources = ", ".join(dict.fromkeys(rule.source for rule in rules))
+            own = own_environment or "none, for this is not a deployment"
+            raise NotFound(f"the own environment ({own}) is on the left of no line: {sources}")
+        rules = wanted
+    found: dict[str, Mapping[str, Any]] = {}
+    for rule in rules:
+        if rule.is_phase:
+            for environment in environments_of_phase(api, lifecycle_id, rule.target):
+                found.setdefault(environment["Id"], environment)
+        else:
+            environment = find_named(api, "environments", "environment", rule.target)
+            found.setdefault(environment["Id"], environment)
+    return list(found.values())
+
+
+class Phase(NamedTuple):
+    name: str
+    environments: Sequence[str]
+    is_optional: bool
+
+
+def phases_of(api: Api, lifecycle_id: str) -> list[Phase]:
+    """The phases of a lifecycle with the ids of their environments.
+
+    Without phases each environment is one, in its order; a phase without environments has all that no earlier one names
+    (source: docs, Lifecycles).
+    """
+    lifecycle = api.get(f"lifecycles/{lifecycle_id}")
+    documents = lifecycle.get("Phases") or []
+    named: set[str] = set()
+    phases = []
+    everything: Optional[list[Mapping[str, Any]]] = None
+    if not documents:
+        everything = in_order(api)
+        return [Phase(one["Name"], [one["Id"]], False) for one in everything]
+    for document in documents:
+        ids = [
+            *(document.get("AutomaticDeploymentTargets") or ()),
+            *(document.get("OptionalDeploymentTargets") or ()),
+        ]
+        if not ids:
+            everything = in_order(api) if everything is None else everything
+            ids = [one["Id"] for one in everything if one["Id"] not in named]
+        named.update(ids)
+        phases.append(
+            Phase(document["Name"], list(dict.fromkeys(ids)), bool(document.get("IsOptionalPhase")))
+        )
+    return phases
+
+
+def in_order(api: Api) -> list[Mapping[str, Any]]:
+    return sorted(api.pages("environments"), key=lambda one: one.get("SortOrder") or 0)
+
+
+def environments_of_phase(api: Api, lifecycle_id: str, name: str) -> list[Mapping[str, Any]]:
+    phases = phases_of(api, lifecycle_id)
+    for phase in phases:
+        if phase.name.lower() == name.lower():
+            found = {one["Id"]: one for one in api.by_ids("environments", phase.environments)}
+            if not found:
+                raise NotFound(f"the phase {phase.name} has no environment that this account can see")
+            return [found[identifier] for identifier in phase.environments if identifier in found]
+    raise NotFound(absence("phase of the lifecycle", name, [phase.name for phase in phases]))
+
+
+def find_destinations(
+    api: Api,
+    project: Mapping[str, Any],
+    environments: Sequence[Mapping[str, Any]],
+    tenants: Optional[Sequence[str]],
+    own_tenant: str,
+) -> Destinations:
+    """Every environment with every tenant that is meant. `tenants` are names, `Set/Tag` and `*`; None or none is untenanted.
+
+    Raises NotFound for an unknown name, for a tag without a tenant, and when `*` means nobody.
+    """
+    mode = project.get("TenantedDeploymentMode") or "Untenanted"
+    # The parent's tenant is the field's own default: a project without tenants has no use for it.
+    if tenants and mode == "Untenanted" and [name.lower() for name in tenants] == [own_tenant.lower()]:
+        tenants = None
+    if not tenants:
+        if mode == "Tenanted":
+            raise StepFailure(
+                MISCONFIGURED, f"{project['Name']} is only deployed for tenants: name one, a tag, or *"
+            )
+        return Destinations([Place(project, environment, None) for environment in environments], [])
+    if mode == "Untenanted":
+        raise StepFailure(
+            MISCONFIGURED, f"{project['Name']} is not deployed for tenants, but the step names some"
+        )
+    chosen, takes_all = find_tenants(api, project, tenants)
+    places: list[Place] = []
+    left_out: list[LeftOut] = []
+    for environment in environments:
+        here = len(places)
+        for tenant in chosen:
+            place = Place(project, environment, tenant)
+            reason = why_not(place)
+            if not reason:
+                places.append(place)
+            elif not takes_all:
+                left_out.append(LeftOut(place, reason))
+        if takes_all and len(places) == here:
+            raise NotFound(f"no tenant is connected to {project['Name']} in {environment['Name']}")
+    return Destinations(places, left_out)
+
+
+def find_tenants(
+    api: Api, project: Mapping[str, Any], names: Sequence[str]
+) -> tuple[list[Mapping[str, Any]], bool]:
+    """The tenants that are meant, each once; and whether that is `*`, all that are connected to the project."""
+    if EVERY in names:
+        if len(names) > 1:
+            raise StepFailure(MISCONFIGURED, "* already means every connected tenant: remove the other lines")
+        connected = [
+            one for one in api.pages("tenants", projectId=project["Id"]) if is_connected(one, project)
+        ]
+        return connected, True
+    found: dict[str, Mapping[str, Any]] = {}
+    tags = [name for name in names if "/" in name]
+    for name in names:
+        if name not in tags:
+            tenant = find_named(api, "tenants", "tenant", name)
+            found.setdefault(tenant["Id"], tenant)
+    if tags:
+        for tenant in tenants_with(api, tags):
+            found.setdefault(tenant["Id"], tenant)
+    return list(found.values()), False
+
+
+def tenants_with(api: Api, tags: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Tenants with these tags: one of each set (source: docs, Tenant tags). A tag that nobody has is a mistake."""
+    everybody = list(api.pages("tenants"))
+    in_use = {tag.lower() for tenant in everybody for tag in tenant.get("TenantTags") or ()}
+    for tag in tags:
+        if tag.lower() not in in_use:
+            known = sorted({name for tenant in everybody for name in tenant.get("TenantTags") or ()})
+            raise NotFound("no tenant has the tag {!r} ({})".format(tag, hint_among(tag, known)))
+    wanted: dict[str, set[str]] = {}
+    for tag in tags:
+        wanted.setdefault(tag.lower().partition("/")[0], set()).add(tag.lower())
+    chosen = []
+    for tenant in everybody:
+        own = {tag.lower() for tag in tenant.get("TenantTags") or ()}
+        if all(alternatives & own for alternatives in wanted.values()):
+            chosen.append(tenant)
+    if not chosen:
+        raise NotFound("no tenant has all of these tags: " + ", ".join(tags))
+    return chosen
+
+
+def hint_among(name: str, names: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
+
+
+def is_connected(tenant: Mapping[str, Any], project: Mapping[str, Any]) -> bool:
+    return project["Id"] in (tenant.get("ProjectEnvironments") or {})
+
+
+def why_not(place: Place) -> str:
+    """Why nothing can be deployed for the place's tenant; "" when it can."""
+    tenant = place.tenant or {}
+    connected = (tenant.get("ProjectEnvironments") or {}).get(place.project["Id"])
+    if tenant.get("IsDisabled"):
+        return f"{tenant['Name']} is disabled"
+    if connected is None:
+        return f"{tenant['Name']} is not connected to {place.project['Name']}"
+    if place.environment["Id"] not in connected:
+        names = (
+            "no environment"
+            if not connected
+            else f"{len(connected)} other environment" + ("s" if len(connected) > 1 else "")
+        )
+        return f"{tenant['Name']} is connected to {place.project['Name']} in {names}, not in {place.environment['Name']}"
+    return ""
+
+
+def lifecycle_of(project: Mapping[str, Any], channel: Optional[Mapping[str, Any]]) -> str:
+    """The channel's own lifecycle, else the project's."""
+    return str((channel or {}).get("LifecycleId") or project["LifecycleId"])
+
+
+# ---- generator/runtime/options.py ----
+
+class Option(NamedTuple):
+    """How the text of an option is read (ValueError with what is wrong), and what holds without it."""
+
+    parse: Callable[[str], Any]
+    default: Any = None
+
+
+def parse_options(table: Mapping[str, Option], pairs: Mapping[str, str]) -> dict[str, Any]:
+    """A value for every option of `table`. Names may be written with blanks or hyphens, and in any case.
+
+    Raises one ValueError with every unknown name and every bad value.
+    """
+    values = {name: option.default for name, option in table.items()}
+    faults = []
+    for written, text in pairs.items():
+        name = "_".join(written.lower().replace("-", " ").replace("_", " ").split())
+        if name not in table:
+            faults.append(f"there is no option {written!r} ({near_option(name, list(table))})")
+            continue
+        try:
+            values[name] = table[name].parse(text) if text else table[name].default
+        except ValueError as error:
+            faults.append(f"{written}: {error}")
+    if faults:
+        raise ValueError("; ".join(faults))
+    return values
+
+
+def near_option(name: str, names: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else "there are: " + ", ".join(names)
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Reads one of `words`; blanks, hyphens and case do not matter."""
+
+    def parse(text: str) -> str:
+        word = "_".join(text.lower().replace("-", " ").replace("_", " ").split())
+        if word not in words:
+            raise ValueError(f"{text!r} is none of: {', '.join(words)}")
+        return word
+
+    return parse
+
+
+def parse_count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
 # ---- templates/steps/deploy_release.py ----
 
-@reads(release=parse_release_choice, **CONNECTION_GRAMMARS)
+def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
+    """*More options*, each with what holds when it is not given."""
+    table = {
+        "at_once": Option(parse_count),
+        "if_one_fails": Option(one_of(GO_ON, STOP, CANCEL), GO_ON),
+        "not_connected": Option(one_of("skip", "fail"), "skip"),
+        "warnings": Option(one_of("pass", "fail"), "pass"),
+    }
+    return parse_options(table, pairs)
+
+
+@reads(release=parse_release_choice, environment=parse_environments, more=parse_more, **CONNECTION_GRAMMARS)
 def main(parameters: Parameters) -> None:
     step: Step = parameters.step
+    more = parameters.more or parse_more({})
     limits = Limits(parameters.queue_limit, parameters.run_limit)
     api = connect(parameters, limits.queue + limits.run if parameters.wait else timedelta())
-    place = find_place(api, parameters.project, parameters.environment, parameters.tenant)
-    release = find_release(api, parameters, place)
-    errand = Errand(api, step.log, intention_of(api, parameters, place, release))
-    decision = errand.decide()
-    tell_decision(step, place, release, decision)
+    project = find_named(api, "projects", "project", parameters.project)
+    channel = find_channel(api, project, parameters.channel) if parameters.channel else None
+    deliveries = plan_deliveries(api, parameters, more, project, channel)
+    decide_all(api, deliveries)
+    for delivery in deliveries:
+        tell_decision(step, delivery)
     if parameters.what_if:
-        step.log.highlight(
-            "What-if: " + decision_in_words(place, release, decision) + ". Nothing was changed."
-        )
-        set_outputs(step, release, decision.deployment, state="WhatIf", skipped="what-if")
+        tell_what_if(step, deliveries)
         return
-    if decision.action == "skip":
-        step.log.highlight(f"Skipped: {decision.reason}.")
-        set_outputs(step, release, decision.deployment, state="Skipped", skipped=decision.reason)
-        return
-    child = errand.carry_out(decision)
-    release = release_of(api, release, child)
-    tell_child(step, place, release, child)
-    if not parameters.wait:
-        step.log.highlight(
-            f"{place}: {release['Version']} is {child.deployment.task.state}, and is not waited for."
-        )
-        set_outputs(step, release, child.deployment, changed=child.is_ours)
-        return
-    watch_child(step, parameters, errand, child, release, limits)
+    terms = Terms(
+        limits=limits,
+        waits=parameters.wait,
+        cancels_late=parameters.on_timeout == "cancel",
+        if_one_fails=more["if_one_fails"],
+        at_once=more["at_once"],
+        warnings_fail=more["warnings"] == "fail",
+    )
+    fanout = Fanout(api, step.log, deliveries, terms, tell=lambda: set_outputs(step, deliveries))
+    try:
+        fanout.run()
+    finally:
+        set_outputs(step, deliveries)
+    failure = failure_of(deliveries)
+    if failure is not None:
+        step.fail(failure.kind, failure.sentence)
 
 
-def find_release(api: Api, parameters: Parameters, place: Place) -> Mapping[str, Any]:
+def plan_deliveries(
+    api: Api,
+    parameters: Parameters,
+    more: Mapping[str, Any],
+    project: Mapping[str, Any],
+    channel: Optional[Mapping[str, Any]],
+) -> list[Delivery]:
+    """One delivery for each place that is meant, those that cannot be reached among them as skipped."""
     step: Step = parameters.step
-    channel = find_channel(api, place.project, parameters.channel) if parameters.channel else None
+    environments = find_environments(
+        api,
+        parameters.environment,
+        step.variable("Octopus.Environment.Name"),
+        lifecycle_of(project, channel),
+    )
+    own_tenant = step.variable("Octopus.Deployment.Tenant.Name")
+    found = find_destinations(api, project, environments, parameters.tenant, own_tenant)
+    if found.left_out and more["not_connected"] == "fail":
+        step.fail(MISCONFIGURED, "; ".join(one.reason for one in found.left_out))
+    if parameters.tenant and found.places and found.places[0].tenant is None:
+        step.log.info(
+            f"{project['Name']} is not deployed for tenants, and so not for {own_tenant} in particular."
+        )
+    release = find_release(api, parameters, project, channel)
+    make = ErrandMaker(api, parameters)
+    deliveries = [Delivery(place, release, make.errand(place, release)) for place in found.places]
+    for place, reason in found.left_out:
+        left_out = Delivery(place, release, None)
+        left_out.skip(reason)
+        deliveries.append(left_out)
+    return deliveries
+
+
+def find_release(
+    api: Api, parameters: Parameters, project: Mapping[str, Any], channel: Optional[Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    step: Step = parameters.step
     own_number = step.variable("Octopus.Release.Number")
-    release = choose_release(api, place.project, parameters.release, channel, own_number)
-    step.log.info(f"Release: {release['Version']} of {place.project['Name']} ({parameters.release})")
+    release = choose_release(api, project, parameters.release, channel, own_number)
+    step.log.info(f"Release: {release['Version']} of {project['Name']} ({parameters.release})")
     return release
 
 
-def intention_of(api: Api, parameters: Parameters, place: Place, release: Mapping[str, Any]) -> Intention:
-    step: Step = parameters.step
-    where = [place.project["Id"], place.environment["Id"], place.tenant_id or ""]
-    return Intention(
-        place=place,
-        release=release,
-        condition=parameters.when,
-        deploys_again=parameters.on_retry == "deploy_again",
-        key=intention_key(own_identity(step) + where),
-        since=own_queue_time(api, step),
-        sentence=sentence_for_people(step),
-        own_task=own_task(step),
-        is_awaited=parameters.wait,
-    )
+class ErrandMaker:
+    """Makes the errand for one place after the other; what they have in common is looked up once."""
+
+    def __init__(self, api: Api, parameters: Parameters) -> None:
+        self.api = api
+        self.parameters = parameters
+        self.step: Step = parameters.step
+        self.identity = own_identity(self.step)
+        self.since = own_queue_time(api, self.step)
+
+    def errand(self, place: Place, release: Mapping[str, Any]) -> Errand:
+        parameters = self.parameters
+        where = [place.project["Id"], place.environment["Id"], place.tenant_id or ""]
+        intention = Intention(
+            place=place,
+            release=release,
+            condition=parameters.when,
+            deploys_again=parameters.on_retry == "deploy_again",
+            key=intention_key(self.identity + where),
+            since=self.since,
+            sentence=sentence_for_people(self.step),
+            own_task=own_task(self.step),
+            is_awaited=parameters.wait,
+        )
+        return Errand(self.api, self.step.log, intention)
 
 
 def sentence_for_people(step: Step) -> str:
@@ -2507,8 +3257,10 @@ def sentence_for_people(step: Step) -> str:
     return " ".join(part for part in ("Triggered by", asker, f"(step {name})" if name else "", link) if part)
 
 
-def decision_in_words(place: Place, release: Mapping[str, Any], decision: Decision) -> str:
-    number = release["Version"]
+def decision_in_words(delivery: Delivery) -> str:
+    decision, number, place = delivery.decision, delivery.release["Version"], delivery.place
+    if decision is None:
+        return f"nothing is to be deployed: {place}: {delivery.skipped}"
     return {
         "create": f"{number} is to be deployed: {place}",
         "adopt": f"{place}: {decision.reason}",
@@ -2517,121 +3269,76 @@ def decision_in_words(place: Place, release: Mapping[str, Any], decision: Decisi
     }[decision.action]
 
 
-def tell_decision(step: Step, place: Place, release: Mapping[str, Any], decision: Decision) -> None:
-    step.log.info(decision_in_words(place, release, decision) + ".")
+def tell_decision(step: Step, delivery: Delivery) -> None:
+    decision = delivery.decision
+    if decision is None:
+        step.log.highlight(f"Skipped: {delivery.place}: {delivery.skipped}.")
+        return
+    step.log.info(decision_in_words(delivery) + ".")
     if decision.action == "create" and decision.reason:
         step.log.info(f"Attempt {decision.attempt}: {decision.reason}.")
 
 
-def release_of(api: Api, release: Mapping[str, Any], child: Child) -> Mapping[str, Any]:
-    """An adopted or joined deployment may carry another release than the one that was chosen now."""
-    if child.deployment.release_id == release["Id"]:
-        return release
-    found: Mapping[str, Any] = api.get(f"releases/{child.deployment.release_id}")
-    return found
+def tell_what_if(step: Step, deliveries: Sequence[Delivery]) -> None:
+    words = "; ".join(decision_in_words(delivery) for delivery in deliveries)
+    step.log.highlight(f"What-if: {words}. Nothing was changed.")
+    set_outputs(step, deliveries, what_if=True)
 
 
-def tell_child(step: Step, place: Place, release: Mapping[str, Any], child: Child) -> None:
-    deployment = child.deployment
-    step.log.info(f"{place}: {release['Version']}: {deployment.link or deployment.id}")
-    step.log.verbose(f"Deployment {deployment.id}, task {deployment.task.id}")
+def set_outputs(step: Step, deliveries: Sequence[Delivery], *, what_if: bool = False) -> None:
+    """Of several places the ids and links are parted by commas; `Children` has everything by place."""
+    children = [describe(delivery, what_if) for delivery in deliveries]
+    step.result["children"] = children
+    reasons = ["what-if"] if what_if else [child["skipped"] for child in children if child["skipped"]]
+    step.output("State", "WhatIf" if what_if else state_of(deliveries))
+    step.output("Version", ", ".join(dict.fromkeys(child["version"] for child in children)))
+    step.output("ReleaseId", ", ".join(dict.fromkeys(child["release"] for child in children)))
+    step.output("DeploymentId", joined(children, "deployment"))
+    step.output("TaskId", joined(children, "task"))
+    step.output("Link", joined(children, "link"))
+    step.output("Changed", str(any(child["changed"] for child in children)))
+    step.output("Skipped", "; ".join(dict.fromkeys(reasons)))
+    step.output("Children", children_as_text(children))
 
 
-def watch_child(
-    step: Step,
-    parameters: Parameters,
-    errand: Errand,
-    child: Child,
-    release: Mapping[str, Any],
-    limits: Limits,
-) -> None:
-    """Waits until the deployment that counts has ended, and reports it."""
-    api, place = errand.api, errand.place
-    while True:
-        label = f"{release['Version']} of {place}"
-        watch = Watch(label, child.deployment.task.id, child.deployment.link)
-        # Set before the wait: a later step may want to know them even when this one is cut off.
-        set_outputs(step, release, child.deployment, changed=child.is_ours)
-        waiter = Waiter(api, step.log, [watch], limits, usual=usual_run_time(api, errand))
-        waiter.aside = partial(errand.look_for_late, child)
-        late = waiter.wait()
-        task = give_up(step, parameters, api, watch, child, release) if late else watch.task
-        assert task is not None
-        try:
-            after = errand.recheck(child, task)
-        except (ApiError, ApiUnreachable) as error:
-            step.fail(error.kind, f"{error.sentence}; before that, {watch} had ended as {task.state}")
-        if after.deployment.id == child.deployment.id:
-            break
-        child = after
-        release = release_of(api, release, child)
-        tell_child(step, place, release, child)
-    report(step, watch, after, release)
+def children_as_text(children: Sequence[Mapping[str, Any]]) -> str:
+    import json
+
+    return json.dumps(children, ensure_ascii=False)
 
 
-def usual_run_time(api: Api, errand: Errand) -> Optional[timedelta]:
-    """How long the last successful deployment there ran: when the end may be expected."""
-    for item in api.get("tasks", take=1, states="Success", **errand.place.task_query()).get("Items") or ():
-        return Task(item).run_time
-    return None
+def joined(children: Sequence[Mapping[str, Any]], name: str) -> str:
+    return ", ".join(child[name] for child in children if child[name])
 
 
-def give_up(
-    step: Step, parameters: Parameters, api: Api, watch: Watch, child: Child, release: Mapping[str, Any]
-) -> Task:
-    """A limit has come. Fails the step, unless the task succeeded while it was being cancelled: then that task."""
-    task = watch.task
-    assert task is not None, "a limit comes only after a look at the task"
-    if task.is_waiting_in_queue:
-        words = f"{watch} has stood in the queue for {spoken(parameters.queue_limit)}"
-    else:
-        words = f"{watch} has run for {spoken(parameters.run_limit)}"
-    cancels = parameters.on_timeout == "cancel" and child.is_ours
-    if cancels:
-        try:
-            task = cancel_task(api, watch.task_id)
-        except ApiError as error:
-            step.fail(TIMED_OUT, f"{words}; it could not be cancelled: {error.sentence}")
-    set_outputs(step, release, child.deployment._replace(task=task), changed=child.is_ours)
-    if not cancels:
-        reason = "as the step is told" if child.is_ours else "for somebody else started it"
-        step.fail(TIMED_OUT, f"{words}; it goes on, {reason}")
-    if task.is_alive:
-        step.fail(TIMED_OUT, f"{words}; cancelling it has not ended yet, it is {task.state}")
-    if task.state != "Success":
-        step.fail(TIMED_OUT, f"{words}; it was cancelled")
-    return task
+def state_of(deliveries: Sequence[Delivery]) -> str:
+    """Of several: that of the first that failed, else Success, or what all of them are."""
+    states = [delivery.state for delivery in deliveries]
+    for delivery in deliveries:
+        if delivery.failure is not None:
+            return delivery.state
+    for state in states:
+        if state not in ("Success", "Skipped"):
+            return state
+    return "Success" if "Success" in states else states[0]
 
 
-def report(step: Step, watch: Watch, child: Child, release: Mapping[str, Any]) -> None:
-    deployment = child.deployment
-    state = deployment.task.state
-    set_outputs(step, release, deployment, changed=child.is_ours)
-    if state == "Success":
-        step.log.highlight(f"{watch}: {watch.state_in_words()}")
-        return
-    cause = cause_of_failure(watch)
-    kind = CANCELLED if state == "Canceled" else CHILD_FAILED
-    step.fail(kind, f"{watch}: {state}" + (f": {cause}" if cause else ""))
-
-
-def set_outputs(
-    step: Step,
-    release: Mapping[str, Any],
-    deployment: Any,
-    *,
-    state: str = "",
-    changed: bool = False,
-    skipped: str = "",
-) -> None:
-    step.output("State", state or deployment.task.state)
-    step.output("Version", release["Version"])
-    step.output("ReleaseId", release["Id"])
-    step.output("DeploymentId", deployment.id if deployment else "")
-    step.output("TaskId", deployment.task.id if deployment else "")
-    step.output("Link", deployment.link if deployment else "")
-    step.output("Changed", str(changed))
-    step.output("Skipped", skipped)
+def describe(delivery: Delivery, what_if: bool) -> dict[str, Any]:
+    """One child of the step, for the result and the output."""
+    place, deployment = delivery.place, delivery.deployment
+    return {
+        "environment": place.environment["Name"],
+        "tenant": place.tenant["Name"] if place.tenant else "",
+        "version": delivery.release["Version"],
+        "release": delivery.release["Id"],
+        "state": "WhatIf" if what_if else delivery.state,
+        "deployment": deployment.id if deployment else "",
+        "task": deployment.task.id if deployment else "",
+        "link": deployment.link if deployment else "",
+        "changed": delivery.changed,
+        "skipped": delivery.skipped,
+        "failure": str(delivery.failure) if delivery.failure else "",
+    }
 
 
 # ---- The form: one row a parameter ----
@@ -2641,14 +3348,15 @@ PARAMETERS = (
     {"key": "project", "variable": "DeployRelease.Project", "label": "Project", "type": "text", "required": True, "choices": None},
     {"key": "release", "variable": "DeployRelease.Release", "label": "Release", "type": "text", "required": True, "choices": None},
     {"key": "channel", "variable": "DeployRelease.Channel", "label": "Channel", "type": "text", "required": False, "choices": None},
-    {"key": "environment", "variable": "DeployRelease.Environment", "label": "Environment", "type": "text", "required": True, "choices": None},
-    {"key": "tenant", "variable": "DeployRelease.Tenant", "label": "Tenant", "type": "text", "required": False, "choices": None},
+    {"key": "environment", "variable": "DeployRelease.Environment", "label": "Environment", "type": "lines", "required": True, "choices": None},
+    {"key": "tenant", "variable": "DeployRelease.Tenant", "label": "Tenant", "type": "lines", "required": False, "choices": None},
     {"key": "when", "variable": "DeployRelease.When", "label": "When", "type": "choice", "required": True, "choices": {"always": "Always", "if_not_current": "If the release is not current there", "if_newer": "If the release is newer than what is current there"}},
     {"key": "wait", "variable": "DeployRelease.Wait", "label": "Wait until it has ended", "type": "boolean", "required": False, "choices": None},
     {"key": "queue_limit", "variable": "DeployRelease.QueueLimit", "label": "Queue limit", "type": "duration", "required": True, "choices": None},
     {"key": "run_limit", "variable": "DeployRelease.RunLimit", "label": "Run limit", "type": "duration", "required": True, "choices": None},
     {"key": "on_timeout", "variable": "DeployRelease.OnTimeout", "label": "On timeout", "type": "choice", "required": True, "choices": {"cancel": "Cancel the deployment and fail", "leave": "Leave it alone and fail"}},
     {"key": "on_retry", "variable": "DeployRelease.OnRetry", "label": "When this step is started again", "type": "choice", "required": True, "choices": {"deploy_again": "Deploy again if the earlier deployment did not succeed", "keep": "Report the earlier deployment, whatever became of it"}},
+    {"key": "more", "variable": "DeployRelease.More", "label": "More options", "type": "pairs", "required": False, "choices": None},
     {"key": "what_if", "variable": "DeployRelease.WhatIf", "label": "Only say what would be done", "type": "boolean", "required": False, "choices": None},
     {"key": "server", "variable": "DeployRelease.Server", "label": "Server", "type": "text", "required": True, "choices": None},
     {"key": "api_key", "variable": "DeployRelease.ApiKey", "label": "API key or access token", "type": "secret", "required": True, "choices": None},

@@ -6,7 +6,7 @@
 # spec: step_templates/wait-for-deployment.yaml
 # id: c7f9d6f3-524a-4b5e-9a6d-1fc23dca74cf
 # revision: 1
-# digest: sha256:344cedabda27d6a39dcbc1b111351b38043ec07b312ac799373aeb1b060a87b2
+# digest: sha256:8aab564b8b18d3ea5e93b42d8ae5a63ece00a29641f29083f4a574d7e1933c8c
 
 from __future__ import annotations
 
@@ -645,7 +645,7 @@ class Step:
 
     def artifact(self, filename: str, text: str) -> None:
         """Attaches a text file to the task. `filename` may hold anything; the file on disk is named safely."""
-        safe = "".join(letter if letter.isalnum() or letter in " ._-" else "_" for letter in filename)
+        safe = safe_filename(filename)
         path = safe.encode("ascii", "replace").decode().replace("?", "_").replace(" ", "_")
         with open(path, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - pathlib costs start-up time
             file.write(text)
@@ -653,6 +653,16 @@ class Step:
 
     def fail(self, kind: str, sentence: str) -> NoReturn:
         raise StepFailure(kind, sentence)
+
+
+def safe_filename(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in " ._-" else "_" for letter in name)
+
+
+def result_name(step: Step) -> str:
+    """How the artifact with the step's result is named."""
+    action = step.variable("Octopus.Action.Name") or str(step.about.get("name"))
+    return safe_filename(f"{action}.result.json")
 
 
 def run_step(
@@ -701,8 +711,7 @@ def write_result(step: Step, failure: Optional[StepFailure]) -> None:
         "outputs": step.outputs,
     }
     document.update(step.result)
-    action = step.variable("Octopus.Action.Name") or str(step.about.get("name"))
-    step.artifact(f"{action}.result.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    step.artifact(result_name(step), json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 # ---- generator/runtime/transport.py ----
@@ -1313,6 +1322,10 @@ def connect(parameters: Any, limit: timedelta, *, transport: Any = None) -> Api:
 ALIVE_STATES = ("Queued", "Executing", "Cancelling")
 RUNNING_STATES = ("Executing", "Cancelling")
 CLOCK_TOLERANCE = timedelta(seconds=30)  # between the worker's clock and the server's
+LONGEST_CANCEL = (
+    120.0  # seconds; a task may hang in Cancelling for ever (source: docs, Abandoning stuck tasks)
+)
+CANCEL_INTERVAL = 3.0
 
 
 class Task:
@@ -1380,6 +1393,7 @@ def read_tasks(api: Api, ids: Iterable[str], *, patience: Optional[float] = None
 # ---- generator/runtime/deployments.py ----
 
 HISTORY_PAGE = 30
+MOST_TENANTS_IN_A_FILTER = 50
 
 
 class Deployment(NamedTuple):
@@ -1440,12 +1454,25 @@ def history(api: Api, place: Place) -> Iterator[Deployment]:
 
 def deployments_since(api: Api, place: Place, since: Optional[datetime]) -> list[Deployment]:
     """Those created at or after `since` (all without it), newest first."""
+    return recent_deployments(api, [place], since)
+
+
+def recent_deployments(api: Api, places: Sequence[Place], since: Optional[datetime]) -> list[Deployment]:
+    """Those of one project to any of `places`, created at or after `since` (all without it), newest first: one list for all."""
+    query: dict[str, Any] = {
+        "projects": places[0].project["Id"],
+        "environments": list(dict.fromkeys(place.environment["Id"] for place in places)),
+    }
+    tenants = list(dict.fromkeys(place.tenant_id for place in places))
+    # Where an untenanted place is among them no filter will do; many tenants would make the address too long.
+    if None not in tenants and len(tenants) <= MOST_TENANTS_IN_A_FILTER:
+        query["tenants"] = tenants
     recent: list[Mapping[str, Any]] = []
-    for document in api.pages("deployments", take=HISTORY_PAGE, **place.query()):
+    for document in api.pages("deployments", take=HISTORY_PAGE if len(places) == 1 else PAGE_SIZE, **query):
         created = moment_or_none(document.get("Created"))
         if since is not None and created is not None and created < since:
             break
-        if place.holds(document):
+        if any(place.holds(document) for place in places):
             recent.append(document)
     return join_tasks(api, recent)
 
@@ -1624,6 +1651,7 @@ class Watch:
         self.in_queue = 0.0
         self.running = 0.0
         self.paused = 0.0
+        self.cancelling: Optional[float] = None  # how long since somebody here asked to cancel it
         self.absences = 0
         self.changed_at = 0.0
         self.detailed_at = -1.0
@@ -1643,6 +1671,8 @@ class Watch:
 
     def left(self, limits: Limits) -> float:
         """Seconds until the clock that now runs reaches its limit."""
+        if self.cancelling is not None:
+            return LONGEST_CANCEL - self.cancelling
         if self.task is not None and self.task.is_paused:
             return LONGEST_PAUSE_FOR_A_PERSON.total_seconds() - self.paused
         if self.task is not None and not self.task.is_waiting_in_queue:
@@ -1725,9 +1755,11 @@ class Waiter:
 
     def wait(self) -> list[Watch]:
         """Returns when `stop` says so (then without watches), or with those whose limit has come. Never sleeps after the end."""
-        if not self.watches:
+        if not self.alive():
             return []
         try:
+            if all(watch.task is not None for watch in self.alive()):  # this is not the first call
+                self.api.sleep(self.interval())
             while True:
                 self.look()
                 self.tell_changes()
@@ -1757,6 +1789,8 @@ class Waiter:
         ]
         if len(due) == len(alive):
             return max(SHORTEST_INTERVAL, min(LONGEST_SCHEDULED_INTERVAL, min(due).total_seconds()))
+        if any(watch.cancelling is not None for watch in alive):
+            return min(left, CANCEL_INTERVAL)
         usual_left = None
         if self.usual is not None and any(watch.running for watch in alive):
             usual_left = self.usual.total_seconds() - max(watch.running for watch in alive)
@@ -1800,6 +1834,8 @@ class Waiter:
         moment = utc_now(self.api)
         for watch in alive:
             task = watch.task
+            if watch.cancelling is not None:
+                watch.cancelling += seconds
             if task is None or task.is_scheduled(moment):
                 continue
             if task.is_paused:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Callable, Container, Iterator, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Container, Iterator, Mapping, NamedTuple, Optional, Sequence
 
-from generator.runtime.api import Api
+from generator.runtime.api import PAGE_SIZE, Api
 from generator.runtime.lookup import Place
 from generator.runtime.moments import moment_or_none
 from generator.runtime.tasks import Task, id_number, read_tasks, utc_now
 
 HISTORY_PAGE = 30
+MOST_TENANTS_IN_A_FILTER = 50
 
 
 class Deployment(NamedTuple):
@@ -71,12 +72,25 @@ def history(api: Api, place: Place) -> Iterator[Deployment]:
 
 def deployments_since(api: Api, place: Place, since: Optional[datetime]) -> list[Deployment]:
     """Those created at or after `since` (all without it), newest first."""
+    return recent_deployments(api, [place], since)
+
+
+def recent_deployments(api: Api, places: Sequence[Place], since: Optional[datetime]) -> list[Deployment]:
+    """Those of one project to any of `places`, created at or after `since` (all without it), newest first: one list for all."""
+    query: dict[str, Any] = {
+        "projects": places[0].project["Id"],
+        "environments": list(dict.fromkeys(place.environment["Id"] for place in places)),
+    }
+    tenants = list(dict.fromkeys(place.tenant_id for place in places))
+    # Where an untenanted place is among them no filter will do; many tenants would make the address too long.
+    if None not in tenants and len(tenants) <= MOST_TENANTS_IN_A_FILTER:
+        query["tenants"] = tenants
     recent: list[Mapping[str, Any]] = []
-    for document in api.pages("deployments", take=HISTORY_PAGE, **place.query()):
+    for document in api.pages("deployments", take=HISTORY_PAGE if len(places) == 1 else PAGE_SIZE, **query):
         created = moment_or_none(document.get("Created"))
         if since is not None and created is not None and created < since:
             break
-        if place.holds(document):
+        if any(place.holds(document) for place in places):
             recent.append(document)
     return join_tasks(api, recent)
 

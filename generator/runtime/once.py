@@ -54,6 +54,7 @@ class Intention(NamedTuple):
     sentence: str
     own_task: ParentTask
     is_awaited: bool
+    settings: Mapping[str, Any] = {}  # further fields of the deployment, as the API names them
 
     def comments(self, attempt: int) -> str:
         stance = AWAITED if self.is_awaited else LEFT
@@ -147,9 +148,9 @@ class Errand:
         self.lost_at: Optional[float] = None
         self.looked_for_late_at = 0.0
 
-    def decide(self) -> Decision:
-        """What to do, by reading alone."""
-        listed = self.list_recent()
+    def decide(self, listed: Optional[Sequence[Deployment]] = None) -> Decision:
+        """What to do, by reading alone. `listed`: the recent deployments, when they were just read for several errands."""
+        listed = self.recent(listed)
         horizon = max([deployment.number for deployment in listed], default=0)
         attempt, group = self.newest_attempt(listed)
         ours = standing(group)
@@ -168,9 +169,19 @@ class Errand:
             return Decision("adopt", f"{reason}, and is not to be repeated", last, attempt)
         return Decision("create", reason, None, attempt + 1, horizon)
 
+    def recent(self, listed: Optional[Sequence[Deployment]]) -> list[Deployment]:
+        """Of those `listed` for several errands the ones that concern this one; read anew when none are given."""
+        if listed is None:
+            return self.list_recent()
+        return [one for one in listed if self.place.holds(one.document) and one.id not in self.withdrawn]
+
+    @property
+    def since(self) -> Optional[datetime]:
+        """Nothing older can be ours."""
+        return self.intention.since - CLOCK_MARGIN if self.intention.since else None
+
     def list_recent(self) -> list[Deployment]:
-        since = self.intention.since
-        listed = deployments_since(self.api, self.place, since - CLOCK_MARGIN if since else None)
+        listed = deployments_since(self.api, self.place, self.since)
         return [deployment for deployment in listed if deployment.id not in self.withdrawn]
 
     def newest_attempt(self, listed: Sequence[Deployment]) -> tuple[int, list[Deployment]]:
@@ -215,12 +226,24 @@ class Errand:
 
     def carry_out(self, decision: Decision) -> Child:
         """The deployment that counts after `decision` has been put into effect; a skipped one counts as it is."""
+        return self.settle(self.begin(decision), decision)
+
+    def begin(self, decision: Decision) -> Child:
+        """The first half of `carry_out`: a deployment is there. Which one counts is for `settle` to say."""
         self.rounds += 1
         if decision.deployment is not None:
             return Child(decision.deployment, decision.action == "adopt")
-        made = self.create(decision.attempt)
+        return Child(self.create(decision.attempt), True)
+
+    def settle(
+        self, child: Child, decision: Decision, listed: Optional[Sequence[Deployment]] = None
+    ) -> Child:
+        """The second half: of several copies one stands, a rival's that came first is joined. `listed`: read after `begin`."""
+        if decision.deployment is not None:
+            return child
+        made = child.deployment
         try:
-            return self.settle(made, decision)
+            return self.settle_among(made, decision, self.recent(listed))
         except StepFailure as failure:
             raise StepFailure(
                 failure.kind, f"{failure.sentence}; made before that: {made.link or made.id}"
@@ -233,6 +256,7 @@ class Errand:
             "EnvironmentId": self.place.environment["Id"],
             "Comments": self.intention.comments(attempt),
             "UseGuidedFailure": wants_guided_failure(self.place),
+            **self.intention.settings,
         }
         if self.place.tenant_id:
             body["TenantId"] = self.place.tenant_id
@@ -273,9 +297,7 @@ class Errand:
                 return None
             self.api.sleep(LOOK_INTERVAL)
 
-    def settle(self, made: Deployment, decision: Decision) -> Child:
-        """Looks once more after a POST: of several copies one stands, and a rival's that came first is joined."""
-        listed = self.list_recent()
+    def settle_among(self, made: Deployment, decision: Decision, listed: Sequence[Deployment]) -> Child:
         group = [one for one in listed if marked_attempt(one, self.intention.key) == decision.attempt]
         ours = standing(group) or made
         self.withdraw_all(group, ours)
@@ -336,13 +358,13 @@ class Errand:
         self.log.info(f"{deployment.link} was one too many, and was cancelled before it began.")
         return True
 
-    def recheck(self, child: Child, task: Task) -> Child:
+    def recheck(self, child: Child, task: Task, listed: Optional[Sequence[Deployment]] = None) -> Child:
         """What counts now that `child` has ended as `task`: itself, or another one to be followed. Called before reporting."""
         ended = child.deployment._replace(task=task)
         child = Child(ended, child.is_ours)
         attempt = marked_attempt(ended, self.intention.key)
         if attempt:
-            group = [one for one in self.list_recent() if marked_attempt(one, self.intention.key) == attempt]
+            group = [one for one in self.recent(listed) if marked_attempt(one, self.intention.key) == attempt]
             ours = standing(group) or ended
             self.withdraw_all(group, ours)
             if ours.id != ended.id:

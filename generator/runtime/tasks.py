@@ -103,3 +103,21 @@ def cancel_task(api: Api, task_id: str, *, longest: float = LONGEST_CANCEL) -> T
                 if error.status != 429 and Task(api.get(f"tasks/{task_id}")).is_alive:
                     raise
         api.sleep(min(CANCEL_INTERVAL, left))
+
+
+def ask_to_cancel(api: Api, task_id: str) -> Task:
+    """Asks the server to cancel, and leaves the waiting to others; the task as last read. Raises ApiError when it is refused."""
+    deadline = api.clock() + LONGEST_CANCEL
+    while True:
+        task = Task(api.get(f"tasks/{task_id}"))
+        if not task.is_alive or task.state == "Cancelling" or api.clock() >= deadline:
+            return task
+        try:
+            api.post(f"tasks/{task_id}/cancel", {})
+            return Task(api.get(f"tasks/{task_id}"))
+        except LostAnswer as error:
+            api.tell(f"{error}. Looking whether the task was cancelled.")
+        except ApiError as error:
+            if error.status != 429 and Task(api.get(f"tasks/{task_id}")).is_alive:
+                raise
+        api.sleep(CANCEL_INTERVAL)

@@ -10,7 +10,7 @@ from generator.runtime.api import Api, ApiError
 from generator.runtime.log import Log
 from generator.runtime.moments import spoken
 from generator.runtime.step import REFUSED_BY_SERVER, StepFailure
-from generator.runtime.tasks import RUNNING_STATES, Task, read_tasks, utc_now
+from generator.runtime.tasks import CANCEL_INTERVAL, LONGEST_CANCEL, RUNNING_STATES, Task, read_tasks, utc_now
 
 SHORTEST_INTERVAL = 2.0
 LONGEST_INTERVAL = 13.3  # with jitter below 15 s
@@ -60,6 +60,7 @@ class Watch:
         self.in_queue = 0.0
         self.running = 0.0
         self.paused = 0.0
+        self.cancelling: Optional[float] = None  # how long since somebody here asked to cancel it
         self.absences = 0
         self.changed_at = 0.0
         self.detailed_at = -1.0
@@ -79,6 +80,8 @@ class Watch:
 
     def left(self, limits: Limits) -> float:
         """Seconds until the clock that now runs reaches its limit."""
+        if self.cancelling is not None:
+            return LONGEST_CANCEL - self.cancelling
         if self.task is not None and self.task.is_paused:
             return LONGEST_PAUSE_FOR_A_PERSON.total_seconds() - self.paused
         if self.task is not None and not self.task.is_waiting_in_queue:
@@ -161,9 +164,11 @@ class Waiter:
 
     def wait(self) -> list[Watch]:
         """Returns when `stop` says so (then without watches), or with those whose limit has come. Never sleeps after the end."""
-        if not self.watches:
+        if not self.alive():
             return []
         try:
+            if all(watch.task is not None for watch in self.alive()):  # this is not the first call
+                self.api.sleep(self.interval())
             while True:
                 self.look()
                 self.tell_changes()
@@ -193,6 +198,8 @@ class Waiter:
         ]
         if len(due) == len(alive):
             return max(SHORTEST_INTERVAL, min(LONGEST_SCHEDULED_INTERVAL, min(due).total_seconds()))
+        if any(watch.cancelling is not None for watch in alive):
+            return min(left, CANCEL_INTERVAL)
         usual_left = None
         if self.usual is not None and any(watch.running for watch in alive):
             usual_left = self.usual.total_seconds() - max(watch.running for watch in alive)
@@ -236,6 +243,8 @@ class Waiter:
         moment = utc_now(self.api)
         for watch in alive:
             task = watch.task
+            if watch.cancelling is not None:
+                watch.cancelling += seconds
             if task is None or task.is_scheduled(moment):
                 continue
             if task.is_paused:

@@ -1,87 +1,153 @@
-"""Deploys a release of another project exactly once, and waits for it."""
+"""Deploys a release of another project exactly once, in one place or in several, and waits for it."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import partial
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Sequence
 
-from generator.runtime.api import Api, ApiError, ApiUnreachable
+from generator.runtime.api import Api
 from generator.runtime.connection import CONNECTION_GRAMMARS, connect
-from generator.runtime.lookup import Place, find_channel, find_place
-from generator.runtime.markers import own_task
-from generator.runtime.moments import spoken
-from generator.runtime.once import (
-    Child,
-    Decision,
-    Errand,
-    Intention,
-    intention_key,
-    own_identity,
-    own_queue_time,
+from generator.runtime.deliveries import (
+    CANCEL,
+    GO_ON,
+    STOP,
+    Delivery,
+    Fanout,
+    Terms,
+    decide_all,
+    failure_of,
 )
+from generator.runtime.destinations import (
+    find_destinations,
+    find_environments,
+    lifecycle_of,
+    parse_environments,
+)
+from generator.runtime.lookup import Place, find_channel, find_named
+from generator.runtime.markers import own_task
+from generator.runtime.once import Errand, Intention, intention_key, own_identity, own_queue_time
+from generator.runtime.options import Option, one_of, parse_count, parse_options
 from generator.runtime.parameters import Parameters, reads
 from generator.runtime.releases import choose_release, parse_release_choice
-from generator.runtime.step import CANCELLED, CHILD_FAILED, TIMED_OUT, Step
-from generator.runtime.tasks import Task, cancel_task
-from generator.runtime.waiting import Limits, Waiter, Watch, cause_of_failure
+from generator.runtime.step import MISCONFIGURED, Step
+from generator.runtime.waiting import Limits
 
 
-@reads(release=parse_release_choice, **CONNECTION_GRAMMARS)
+def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
+    """*More options*, each with what holds when it is not given."""
+    table = {
+        "at_once": Option(parse_count),
+        "if_one_fails": Option(one_of(GO_ON, STOP, CANCEL), GO_ON),
+        "not_connected": Option(one_of("skip", "fail"), "skip"),
+        "warnings": Option(one_of("pass", "fail"), "pass"),
+    }
+    return parse_options(table, pairs)
+
+
+@reads(release=parse_release_choice, environment=parse_environments, more=parse_more, **CONNECTION_GRAMMARS)
 def main(parameters: Parameters) -> None:
     step: Step = parameters.step
+    more = parameters.more or parse_more({})
     limits = Limits(parameters.queue_limit, parameters.run_limit)
     api = connect(parameters, limits.queue + limits.run if parameters.wait else timedelta())
-    place = find_place(api, parameters.project, parameters.environment, parameters.tenant)
-    release = find_release(api, parameters, place)
-    errand = Errand(api, step.log, intention_of(api, parameters, place, release))
-    decision = errand.decide()
-    tell_decision(step, place, release, decision)
+    project = find_named(api, "projects", "project", parameters.project)
+    channel = find_channel(api, project, parameters.channel) if parameters.channel else None
+    deliveries = plan_deliveries(api, parameters, more, project, channel)
+    decide_all(api, deliveries)
+    for delivery in deliveries:
+        tell_decision(step, delivery)
     if parameters.what_if:
-        step.log.highlight(
-            "What-if: " + decision_in_words(place, release, decision) + ". Nothing was changed."
-        )
-        set_outputs(step, release, decision.deployment, state="WhatIf", skipped="what-if")
+        tell_what_if(step, deliveries)
         return
-    if decision.action == "skip":
-        step.log.highlight(f"Skipped: {decision.reason}.")
-        set_outputs(step, release, decision.deployment, state="Skipped", skipped=decision.reason)
-        return
-    child = errand.carry_out(decision)
-    release = release_of(api, release, child)
-    tell_child(step, place, release, child)
-    if not parameters.wait:
-        step.log.highlight(
-            f"{place}: {release['Version']} is {child.deployment.task.state}, and is not waited for."
-        )
-        set_outputs(step, release, child.deployment, changed=child.is_ours)
-        return
-    watch_child(step, parameters, errand, child, release, limits)
+    terms = Terms(
+        limits=limits,
+        waits=parameters.wait,
+        cancels_late=parameters.on_timeout == "cancel",
+        if_one_fails=more["if_one_fails"],
+        at_once=more["at_once"],
+        warnings_fail=more["warnings"] == "fail",
+    )
+    fanout = Fanout(api, step.log, deliveries, terms, tell=lambda: set_outputs(step, deliveries))
+    try:
+        fanout.run()
+    finally:
+        set_outputs(step, deliveries)
+    failure = failure_of(deliveries)
+    if failure is not None:
+        step.fail(failure.kind, failure.sentence)
 
 
-def find_release(api: Api, parameters: Parameters, place: Place) -> Mapping[str, Any]:
+# --- what is to be done where --------------------------------------------------------------------------------------
+
+
+def plan_deliveries(
+    api: Api,
+    parameters: Parameters,
+    more: Mapping[str, Any],
+    project: Mapping[str, Any],
+    channel: Optional[Mapping[str, Any]],
+) -> list[Delivery]:
+    """One delivery for each place that is meant, those that cannot be reached among them as skipped."""
     step: Step = parameters.step
-    channel = find_channel(api, place.project, parameters.channel) if parameters.channel else None
+    environments = find_environments(
+        api,
+        parameters.environment,
+        step.variable("Octopus.Environment.Name"),
+        lifecycle_of(project, channel),
+    )
+    own_tenant = step.variable("Octopus.Deployment.Tenant.Name")
+    found = find_destinations(api, project, environments, parameters.tenant, own_tenant)
+    if found.left_out and more["not_connected"] == "fail":
+        step.fail(MISCONFIGURED, "; ".join(one.reason for one in found.left_out))
+    if parameters.tenant and found.places and found.places[0].tenant is None:
+        step.log.info(
+            f"{project['Name']} is not deployed for tenants, and so not for {own_tenant} in particular."
+        )
+    release = find_release(api, parameters, project, channel)
+    make = ErrandMaker(api, parameters)
+    deliveries = [Delivery(place, release, make.errand(place, release)) for place in found.places]
+    for place, reason in found.left_out:
+        left_out = Delivery(place, release, None)
+        left_out.skip(reason)
+        deliveries.append(left_out)
+    return deliveries
+
+
+def find_release(
+    api: Api, parameters: Parameters, project: Mapping[str, Any], channel: Optional[Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    step: Step = parameters.step
     own_number = step.variable("Octopus.Release.Number")
-    release = choose_release(api, place.project, parameters.release, channel, own_number)
-    step.log.info(f"Release: {release['Version']} of {place.project['Name']} ({parameters.release})")
+    release = choose_release(api, project, parameters.release, channel, own_number)
+    step.log.info(f"Release: {release['Version']} of {project['Name']} ({parameters.release})")
     return release
 
 
-def intention_of(api: Api, parameters: Parameters, place: Place, release: Mapping[str, Any]) -> Intention:
-    step: Step = parameters.step
-    where = [place.project["Id"], place.environment["Id"], place.tenant_id or ""]
-    return Intention(
-        place=place,
-        release=release,
-        condition=parameters.when,
-        deploys_again=parameters.on_retry == "deploy_again",
-        key=intention_key(own_identity(step) + where),
-        since=own_queue_time(api, step),
-        sentence=sentence_for_people(step),
-        own_task=own_task(step),
-        is_awaited=parameters.wait,
-    )
+class ErrandMaker:
+    """Makes the errand for one place after the other; what they have in common is looked up once."""
+
+    def __init__(self, api: Api, parameters: Parameters) -> None:
+        self.api = api
+        self.parameters = parameters
+        self.step: Step = parameters.step
+        self.identity = own_identity(self.step)
+        self.since = own_queue_time(api, self.step)
+
+    def errand(self, place: Place, release: Mapping[str, Any]) -> Errand:
+        parameters = self.parameters
+        where = [place.project["Id"], place.environment["Id"], place.tenant_id or ""]
+        intention = Intention(
+            place=place,
+            release=release,
+            condition=parameters.when,
+            deploys_again=parameters.on_retry == "deploy_again",
+            key=intention_key(self.identity + where),
+            since=self.since,
+            sentence=sentence_for_people(self.step),
+            own_task=own_task(self.step),
+            is_awaited=parameters.wait,
+        )
+        return Errand(self.api, self.step.log, intention)
 
 
 def sentence_for_people(step: Step) -> str:
@@ -96,8 +162,13 @@ def sentence_for_people(step: Step) -> str:
     return " ".join(part for part in ("Triggered by", asker, f"(step {name})" if name else "", link) if part)
 
 
-def decision_in_words(place: Place, release: Mapping[str, Any], decision: Decision) -> str:
-    number = release["Version"]
+# --- telling -------------------------------------------------------------------------------------------------------
+
+
+def decision_in_words(delivery: Delivery) -> str:
+    decision, number, place = delivery.decision, delivery.release["Version"], delivery.place
+    if decision is None:
+        return f"nothing is to be deployed: {place}: {delivery.skipped}"
     return {
         "create": f"{number} is to be deployed: {place}",
         "adopt": f"{place}: {decision.reason}",
@@ -106,118 +177,73 @@ def decision_in_words(place: Place, release: Mapping[str, Any], decision: Decisi
     }[decision.action]
 
 
-def tell_decision(step: Step, place: Place, release: Mapping[str, Any], decision: Decision) -> None:
-    step.log.info(decision_in_words(place, release, decision) + ".")
+def tell_decision(step: Step, delivery: Delivery) -> None:
+    decision = delivery.decision
+    if decision is None:
+        step.log.highlight(f"Skipped: {delivery.place}: {delivery.skipped}.")
+        return
+    step.log.info(decision_in_words(delivery) + ".")
     if decision.action == "create" and decision.reason:
         step.log.info(f"Attempt {decision.attempt}: {decision.reason}.")
 
 
-def release_of(api: Api, release: Mapping[str, Any], child: Child) -> Mapping[str, Any]:
-    """An adopted or joined deployment may carry another release than the one that was chosen now."""
-    if child.deployment.release_id == release["Id"]:
-        return release
-    found: Mapping[str, Any] = api.get(f"releases/{child.deployment.release_id}")
-    return found
+def tell_what_if(step: Step, deliveries: Sequence[Delivery]) -> None:
+    words = "; ".join(decision_in_words(delivery) for delivery in deliveries)
+    step.log.highlight(f"What-if: {words}. Nothing was changed.")
+    set_outputs(step, deliveries, what_if=True)
 
 
-def tell_child(step: Step, place: Place, release: Mapping[str, Any], child: Child) -> None:
-    deployment = child.deployment
-    step.log.info(f"{place}: {release['Version']}: {deployment.link or deployment.id}")
-    step.log.verbose(f"Deployment {deployment.id}, task {deployment.task.id}")
+def set_outputs(step: Step, deliveries: Sequence[Delivery], *, what_if: bool = False) -> None:
+    """Of several places the ids and links are parted by commas; `Children` has everything by place."""
+    children = [describe(delivery, what_if) for delivery in deliveries]
+    step.result["children"] = children
+    reasons = ["what-if"] if what_if else [child["skipped"] for child in children if child["skipped"]]
+    step.output("State", "WhatIf" if what_if else state_of(deliveries))
+    step.output("Version", ", ".join(dict.fromkeys(child["version"] for child in children)))
+    step.output("ReleaseId", ", ".join(dict.fromkeys(child["release"] for child in children)))
+    step.output("DeploymentId", joined(children, "deployment"))
+    step.output("TaskId", joined(children, "task"))
+    step.output("Link", joined(children, "link"))
+    step.output("Changed", str(any(child["changed"] for child in children)))
+    step.output("Skipped", "; ".join(dict.fromkeys(reasons)))
+    step.output("Children", children_as_text(children))
 
 
-def watch_child(
-    step: Step,
-    parameters: Parameters,
-    errand: Errand,
-    child: Child,
-    release: Mapping[str, Any],
-    limits: Limits,
-) -> None:
-    """Waits until the deployment that counts has ended, and reports it."""
-    api, place = errand.api, errand.place
-    while True:
-        label = f"{release['Version']} of {place}"
-        watch = Watch(label, child.deployment.task.id, child.deployment.link)
-        # Set before the wait: a later step may want to know them even when this one is cut off.
-        set_outputs(step, release, child.deployment, changed=child.is_ours)
-        waiter = Waiter(api, step.log, [watch], limits, usual=usual_run_time(api, errand))
-        waiter.aside = partial(errand.look_for_late, child)
-        late = waiter.wait()
-        task = give_up(step, parameters, api, watch, child, release) if late else watch.task
-        assert task is not None
-        try:
-            after = errand.recheck(child, task)
-        except (ApiError, ApiUnreachable) as error:
-            step.fail(error.kind, f"{error.sentence}; before that, {watch} had ended as {task.state}")
-        if after.deployment.id == child.deployment.id:
-            break
-        child = after
-        release = release_of(api, release, child)
-        tell_child(step, place, release, child)
-    report(step, watch, after, release)
+def children_as_text(children: Sequence[Mapping[str, Any]]) -> str:
+    import json
+
+    return json.dumps(children, ensure_ascii=False)
 
 
-def usual_run_time(api: Api, errand: Errand) -> Optional[timedelta]:
-    """How long the last successful deployment there ran: when the end may be expected."""
-    for item in api.get("tasks", take=1, states="Success", **errand.place.task_query()).get("Items") or ():
-        return Task(item).run_time
-    return None
+def joined(children: Sequence[Mapping[str, Any]], name: str) -> str:
+    return ", ".join(child[name] for child in children if child[name])
 
 
-def give_up(
-    step: Step, parameters: Parameters, api: Api, watch: Watch, child: Child, release: Mapping[str, Any]
-) -> Task:
-    """A limit has come. Fails the step, unless the task succeeded while it was being cancelled: then that task."""
-    task = watch.task
-    assert task is not None, "a limit comes only after a look at the task"
-    if task.is_waiting_in_queue:
-        words = f"{watch} has stood in the queue for {spoken(parameters.queue_limit)}"
-    else:
-        words = f"{watch} has run for {spoken(parameters.run_limit)}"
-    cancels = parameters.on_timeout == "cancel" and child.is_ours
-    if cancels:
-        try:
-            task = cancel_task(api, watch.task_id)
-        except ApiError as error:
-            step.fail(TIMED_OUT, f"{words}; it could not be cancelled: {error.sentence}")
-    set_outputs(step, release, child.deployment._replace(task=task), changed=child.is_ours)
-    if not cancels:
-        reason = "as the step is told" if child.is_ours else "for somebody else started it"
-        step.fail(TIMED_OUT, f"{words}; it goes on, {reason}")
-    if task.is_alive:
-        step.fail(TIMED_OUT, f"{words}; cancelling it has not ended yet, it is {task.state}")
-    if task.state != "Success":
-        step.fail(TIMED_OUT, f"{words}; it was cancelled")
-    return task
+def state_of(deliveries: Sequence[Delivery]) -> str:
+    """Of several: that of the first that failed, else Success, or what all of them are."""
+    states = [delivery.state for delivery in deliveries]
+    for delivery in deliveries:
+        if delivery.failure is not None:
+            return delivery.state
+    for state in states:
+        if state not in ("Success", "Skipped"):
+            return state
+    return "Success" if "Success" in states else states[0]
 
 
-def report(step: Step, watch: Watch, child: Child, release: Mapping[str, Any]) -> None:
-    deployment = child.deployment
-    state = deployment.task.state
-    set_outputs(step, release, deployment, changed=child.is_ours)
-    if state == "Success":
-        step.log.highlight(f"{watch}: {watch.state_in_words()}")
-        return
-    cause = cause_of_failure(watch)
-    kind = CANCELLED if state == "Canceled" else CHILD_FAILED
-    step.fail(kind, f"{watch}: {state}" + (f": {cause}" if cause else ""))
-
-
-def set_outputs(
-    step: Step,
-    release: Mapping[str, Any],
-    deployment: Any,
-    *,
-    state: str = "",
-    changed: bool = False,
-    skipped: str = "",
-) -> None:
-    step.output("State", state or deployment.task.state)
-    step.output("Version", release["Version"])
-    step.output("ReleaseId", release["Id"])
-    step.output("DeploymentId", deployment.id if deployment else "")
-    step.output("TaskId", deployment.task.id if deployment else "")
-    step.output("Link", deployment.link if deployment else "")
-    step.output("Changed", str(changed))
-    step.output("Skipped", skipped)
+def describe(delivery: Delivery, what_if: bool) -> dict[str, Any]:
+    """One child of the step, for the result and the output."""
+    place, deployment = delivery.place, delivery.deployment
+    return {
+        "environment": place.environment["Name"],
+        "tenant": place.tenant["Name"] if place.tenant else "",
+        "version": delivery.release["Version"],
+        "release": delivery.release["Id"],
+        "state": "WhatIf" if what_if else delivery.state,
+        "deployment": deployment.id if deployment else "",
+        "task": deployment.task.id if deployment else "",
+        "link": deployment.link if deployment else "",
+        "changed": delivery.changed,
+        "skipped": delivery.skipped,
+        "failure": str(delivery.failure) if delivery.failure else "",
+    }

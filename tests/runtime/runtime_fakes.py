@@ -70,6 +70,7 @@ class FakeDeployment:
         default_factory=list
     )  # name, starts, ends, status at the end
     canceled_at: float | None = None
+    hangs: bool = False  # in Cancelling, once somebody cancels it
     hidden: list[tuple[float, float]] = field(default_factory=list)  # when the task is not returned
 
     @property
@@ -82,7 +83,7 @@ class FakeDeployment:
 
     def state_at(self, now: float) -> str:
         if self.canceled_at is not None and now >= self.canceled_at:
-            return "Canceled"
+            return "Cancelling" if self.hangs else "Canceled"
         if now >= self.ends:
             return self.state
         return "Executing" if now >= self.starts else "Queued"
@@ -147,6 +148,7 @@ class FakeServer:
         self.faults: list[Fault] = []
         self.releases = {"Releases-1": "1.0.0"}
         self.interruptions: list[dict[str, Any]] = []
+        self.ignores_cancel = False
         self.on_create: Callable[[FakeDeployment], None] = lambda deployment: None
 
     def __call__(self, request: HttpRequest, timeout: float) -> HttpAnswer:
@@ -202,7 +204,7 @@ class FakeServer:
         if what == "/queued-behind":
             return 200, collection([{"Id": "ServerTasks-99", "Description": "Deploy Other"}], {})
         if what == "/cancel":
-            found.canceled_at = self.time.now
+            found.canceled_at, found.hangs = self.time.now, self.ignores_cancel
         return 200, found.task(self.time.now)
 
     def visible(self, query: Mapping[str, str]) -> list[FakeDeployment]:
@@ -216,8 +218,8 @@ class FakeServer:
             found = [one for one in found if one.state_at(now) in ("Queued", "Executing", "Cancelling")]
         if states := query.get("states") or query.get("taskState"):
             found = [one for one in found if one.state_at(now) in states.split(",")]
-        if tenant := query.get("tenants") or query.get("tenant"):
-            found = [one for one in found if one.tenant == tenant]
+        if tenants := query.get("tenants") or query.get("tenant"):
+            found = [one for one in found if one.tenant in tenants.split(",")]
         return found
 
 

@@ -16,7 +16,7 @@ from runtime_fakes import EPOCH, FakeDeployment, FakeOctopus, FakeServer, Virtua
 
 from generator.runtime.api import Api
 from generator.runtime.markers import ParentTask
-from generator.runtime.once import ALWAYS, IF_NOT_CURRENT, Child, Errand, Intention
+from generator.runtime.once import ALWAYS, IF_NOT_CURRENT, Errand, Intention
 from generator.runtime.parameters import Secret
 from generator.runtime.transport import HttpAnswer, HttpRequest
 from generator.runtime.waiting import Limits, Waiter, Watch
@@ -220,5 +220,5 @@ def test_rival_parents(parents: int, supersedes: bool) -> None:
 
 def test_the_witness_would_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the look after a POST, two copies of a step do carry it out twice: so the tests above can fail."""
-    monkeypatch.setattr(Errand, "settle", lambda errand, made, decision: Child(made, True))
+    monkeypatch.setattr(Errand, "settle", lambda errand, child, decision: child)
     assert 2 in [len(begun(play(seed, [(ALWAYS, "a" * 24)] * 2, loses=False)[0])) for seed in range(20)]

@@ -1,0 +1,72 @@
+"""*More options*: rarely used knobs as `name = value` lines of one field, checked by name."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+
+class Option(NamedTuple):
+    """How the text of an option is read (ValueError with what is wrong), and what holds without it."""
+
+    parse: Callable[[str], Any]
+    default: Any = None
+
+
+def parse_options(table: Mapping[str, Option], pairs: Mapping[str, str]) -> dict[str, Any]:
+    """A value for every option of `table`. Names may be written with blanks or hyphens, and in any case.
+
+    Raises one ValueError with every unknown name and every bad value.
+    """
+    values = {name: option.default for name, option in table.items()}
+    faults = []
+    for written, text in pairs.items():
+        name = "_".join(written.lower().replace("-", " ").replace("_", " ").split())
+        if name not in table:
+            faults.append(f"there is no option {written!r} ({near_option(name, list(table))})")
+            continue
+        try:
+            values[name] = table[name].parse(text) if text else table[name].default
+        except ValueError as error:
+            faults.append(f"{written}: {error}")
+    if faults:
+        raise ValueError("; ".join(faults))
+    return values
+
+
+def near_option(name: str, names: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else "there are: " + ", ".join(names)
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Reads one of `words`; blanks, hyphens and case do not matter."""
+
+    def parse(text: str) -> str:
+        word = "_".join(text.lower().replace("-", " ").replace("_", " ").split())
+        if word not in words:
+            raise ValueError(f"{text!r} is none of: {', '.join(words)}")
+        return word
+
+    return parse
+
+
+def parse_switch(text: str) -> bool:
+    """on or off; yes, no, true and false are understood too."""
+    words = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+    if text.lower() not in words:
+        raise ValueError(f"{text!r} is neither on nor off")
+    return words[text.lower()]
+
+
+def parse_count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Names parted by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
