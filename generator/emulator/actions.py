@@ -212,6 +212,33 @@ def _seconds(text: str) -> float:
         return 0.0
 
 
+def ask_for_guidance(context: Context, error: str) -> str | None:
+    """What a person wants done about a failure (Fail, Retry, Ignore or Exclude), None when the task was cancelled first.
+
+    The task stays Executing while it waits: unconfirmed (the sources speak of manual interventions only).
+    """
+    state, task = context.state, context.task
+    with state.changed:
+        raised = interruptions.raise_guided(
+            state,
+            task,
+            context.action,
+            context.node,
+            error=error,
+            machine=context.place.machine_id is not None,
+        )
+        task.log(context.node, "Wait", "Waiting for guidance", state.clock.now())
+        state.changed.notify_all()
+        while raised["IsPending"] and not task.cancel.is_set():
+            state.changed.wait()
+        if task.cancel.is_set():
+            return None
+        guidance = str(raised["Form"]["Values"]["Guidance"])
+        user = state.get("Users", raised["ResponsibleUserId"])
+        task.log(context.node, "Info", f"{guidance} by {user['DisplayName']}", state.clock.now())
+    return guidance
+
+
 def intervene(context: Context) -> Result:
     """Waits for a person. Alone in its step, the task gives up its slot and reads Queued; otherwise it stays Executing.
 

@@ -52,6 +52,8 @@ class DeploymentRun:
     outputs: list[Output] = field(default_factory=list)
     statuses: dict[str, str] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    # Machines that a person excluded while it ran (guided failure).
+    excluded: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.deployment = runs.run_of(self.state, self.task)
@@ -233,7 +235,7 @@ class DeploymentRun:
         outputs: list[Output] = []
         results = []
         for place in places:
-            result = self._run_with_retries(step, action, position, place, node, before)
+            result = self._run_guided(step, action, position, place, node, before)
             outputs.extend(result.outputs)
             results.append(result)
             if result.outcome in (FAILED, CANCELED):
@@ -250,14 +252,15 @@ class DeploymentRun:
         if not wanted:
             yield Place(name=WORKER)
             return
-        only, never = self.deployment["SpecificMachineIds"], self.deployment["ExcludedMachineIds"]
+        only = self.deployment["SpecificMachineIds"]
+        never = {*self.deployment["ExcludedMachineIds"], *self.excluded}
         for machine in self.state.where("Machines", SpaceId=self.task.space_id, IsDisabled=False):
             has = {role.casefold() for role in machine["Roles"]}
             here = self.deployment["EnvironmentId"] in machine["EnvironmentIds"] and wanted & has
             if here and (not only or machine["Id"] in only) and machine["Id"] not in never:
                 yield Place(name=machine["Name"], machine_id=machine["Id"], roles=tuple(machine["Roles"]))
 
-    def _run_with_retries(
+    def _run_guided(
         self,
         step: Step,
         action: Document,
@@ -266,12 +269,47 @@ class DeploymentRun:
         parent: Activity,
         before: tuple[Output, ...],
     ) -> Result:
-        properties = action["Properties"]
-        retries = min(_whole(text_of(properties.get(RETRIES))), MOST_RETRIES)
-        pause = _whole(text_of(properties.get(BACKOFF)))
+        """As `_run_with_retries`; with guided failure a person decides what becomes of a failure.
+
+        Source: docs, Guided failures. That an aborted manual intervention asks nobody is unconfirmed.
+        """
         with self.state.lock:
             node = parent.child(place.name)
             node.begin(self.state.clock.now())
+        while True:
+            context, result = self._run_with_retries(step, action, position, place, node, before)
+            if result.outcome != FAILED:
+                break
+            with self.state.lock:
+                self._log(node, "Fatal", result.message)
+            if not self.deployment["UseGuidedFailure"] or action["ActionType"] == "Octopus.Manual":
+                break
+            guidance = actions.ask_for_guidance(context, result.message)
+            if guidance is None:
+                result = Result(CANCELED, self.task.canceled_by, result.outputs)
+            elif guidance == "Exclude" and place.machine_id is not None:
+                self.excluded.add(place.machine_id)
+            if guidance in ("Ignore", "Exclude"):
+                result = Result(SUCCESS, "", result.outputs)
+            if guidance != "Retry":
+                break
+        with self.state.lock:
+            node.end(_status(result.outcome, node), self.state.clock.now())
+            self.state.changed.notify_all()
+        return result
+
+    def _run_with_retries(
+        self,
+        step: Step,
+        action: Document,
+        position: int,
+        place: Place,
+        node: Activity,
+        before: tuple[Output, ...],
+    ) -> tuple[actions.Context, Result]:
+        properties = action["Properties"]
+        retries = min(_whole(text_of(properties.get(RETRIES))), MOST_RETRIES)
+        pause = _whole(text_of(properties.get(BACKOFF)))
         for attempt in range(retries + 1):
             with self.state.lock:
                 found = self._variables(step, action, position, place, before)
@@ -295,12 +333,7 @@ class DeploymentRun:
             if self.task.cancel.wait(self.state.clock.real(pause)):
                 result = Result(CANCELED, self.task.canceled_by)
                 break
-        with self.state.lock:
-            if result.outcome == FAILED:
-                self._log(node, "Fatal", result.message)
-            node.end(_status(result.outcome, node), self.state.clock.now())
-            self.state.changed.notify_all()
-        return result
+        return context, result
 
     def _variables(
         self, step: Step, action: Document | None, position: int, place: Place, before: tuple[Output, ...]

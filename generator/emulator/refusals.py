@@ -208,7 +208,7 @@ PROTECTED_BRANCH = _errors(
     "that commits to protected branches are refused: docs, Unified branch protection; the text is unconfirmed",
 )
 PROCESS_IN_GIT = _errors(
-    "The deployment process of project '{project}' is in Git: a Git reference is needed.",
+    "The deployment process and settings of project '{project}' are in Git: a Git reference is needed.",
     "that the address has a reference: cli, test/fixtures/projects.go; the refusal is unconfirmed",
 )
 NOT_VERSION_CONTROLLED = _errors("The project '{project}' is not version controlled.", _OURS)

@@ -84,6 +84,15 @@ def settings_of(state: State, run: Document) -> Document:
     return state.get("DeploymentSettings", f"deploymentsettings-{run['ProjectId']}")
 
 
+def guided_by_default(state: State, frozen: Document, environment: Document) -> bool:
+    """Whether a run of the release or snapshot there asks a person about failures, unless it says otherwise itself.
+
+    Source: docs, Guided failures: the project's (or runbook's) mode, which by default is the environment's.
+    """
+    mode = settings_of(state, frozen).get("DefaultGuidedFailureMode")
+    return mode == "On" or (mode != "Off" and bool(environment["UseGuidedFailure"]))
+
+
 def in_same_cell(state: State, run: Document) -> Iterator[Document]:
     """Runs of the same thing to the same environment and tenant, newest first, itself included."""
     names = ("ProjectId", "RunbookId", "EnvironmentId", "TenantId")

@@ -62,6 +62,8 @@ for _check, _words, _names in (
         "SpaceId SpaceIdOrName ProjectName ReleaseVersion EnvironmentName ChannelName PackageVersion ReleaseNotes Comments "
         "State Reason Filename ServerTaskId Source LogCorrelationId TenantedDeploymentMode ContentType Type Condition "
         "StartTrigger PackageRequirement WorkerPoolId WorkerPoolVariable FeedType FeedUri Notes Result Instructions GitRef "
+        "GitCommit BaseGitRef NewBranchName CommitMessage InitialCommitBranchName ChangeDescription Guidance Url "
+        "DefaultBranch BasePath VersionRange Tag DeploymentAction PackageReference DefaultGuidedFailureMode "
         "Label HelpText ProcessId ProcessType RunAt NoRunAfter QueueTime QueueTimeExpiry Priority DebugMode ClonedFromTenantId "
         "RunbookId RunbookSnapshotId RunbookName Snapshot PublishedRunbookSnapshotId EnvironmentScope MultiTenancyMode Notes "
         "DeploymentFreezeOverrideReason Start End",
@@ -82,7 +84,7 @@ for _check, _words, _names in (
         "Properties FormValues Prompt DisplaySettings Container Endpoint PersistenceSettings VersioningStrategy Overrides "
         "DefaultPropertyValues ReleaseRetentionPolicy TentacleRetentionPolicy ProjectConnectivityPolicy CustomFields "
         "ReleaseCreationStrategy ConnectivityPolicy RunRetentionPolicy CreateDeploymentCommand OctopusBuildInformation "
-        "ProjectVariables LibraryVariables",
+        "ProjectVariables LibraryVariables VersionControlReference VersionControlSettings Credentials DonorPackage",
     ),
     (
         _is_lists_by_name,
@@ -101,7 +103,7 @@ for _check, _words, _names in (
         _is_objects,
         "a list of objects",
         "Steps Actions Parameters Phases DeploymentPreviews ActionsToUpdate SelectedPackages Rules GitDependencies Templates "
-        "SelectedGitResources GitReferenceRules GitResourceRules TenantProjectEnvironmentScope",
+        "SelectedGitResources GitReferenceRules GitResourceRules TenantProjectEnvironmentScope ActionPackages",
     ),
     (_is_list, "a list", "Packages Tags"),
 ):

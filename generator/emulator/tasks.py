@@ -124,7 +124,8 @@ class Task:
     runbook_id: str | None = None
     # Two tasks with one tag never run together; None = no restriction.
     tag: str | None = None
-    interruptions: list[str] = field(default_factory=list)
+    # The ids of those that wait for an answer, each with its type.
+    interruptions: dict[str, str] = field(default_factory=dict)
     root: Activity = field(init=False)
     cancel: threading.Event = field(default_factory=threading.Event)
     canceled_by: str = ""
@@ -178,7 +179,7 @@ class Task:
             "IsCompleted": self.is_completed,
             "FinishedSuccessfully": self.state == SUCCESS,
             "HasPendingInterruptions": bool(self.interruptions),
-            "PendingInterruptionTypes": ["ManualIntervention"] if self.interruptions else [],
+            "PendingInterruptionTypes": sorted(set(self.interruptions.values())),
             "HasPendingPreconditions": False,
             "PendingPreconditionTypes": [],
             # A deployment cannot be re-run (source: Swagger of Octopus Server 2020.5, "This task cannot be re-run.").

@@ -11,6 +11,19 @@ from generator.emulator.tasks import Activity, Task
 INSTRUCTIONS = "Octopus.Action.Manual.Instructions"
 
 
+# The field that holds the answer, by the interruption's type.
+ANSWERS = {"ManualIntervention": "Result", "GuidedFailure": "Guidance"}
+
+
+# Button texts of a guided failure (source: docs, Guided failures; values: docs, API reference, interruptions).
+GUIDANCE = {
+    "Fail": "Fail",
+    "Retry": "Retry",
+    "Ignore": "Ignore",
+    "Exclude": "Exclude machine from deployment",
+}
+
+
 def raise_manual(
     state: State, task: Task, action: Document, activity: Activity, *, instructions: str
 ) -> Document:
@@ -20,41 +33,83 @@ def raise_manual(
         {"Text": "Proceed", "Value": "Proceed", "RequiresConfirmation": False},
         {"Text": "Abort", "Value": "Abort", "RequiresConfirmation": True},
     ]
+    return _raise(
+        state,
+        task,
+        activity,
+        kind="ManualIntervention",
+        title=action["Name"],
+        text=instructions,
+        answer="Result",
+        buttons=buttons,
+        teams=[team.strip() for team in teams.split(",") if team.strip()],
+    )
+
+
+def raise_guided(
+    state: State, task: Task, action: Document, activity: Activity, *, error: str, machine: bool
+) -> Document:
+    """A pending question what to do about a failure. A required step is not ignored, a worker not excluded.
+
+    Source: docs, Guided failures; Library, octopus-chain-deployment.json (the element is named Guidance).
+    """
+    offered = ["Fail", "Retry"]
+    if not action["IsRequired"]:
+        offered += ["Ignore", "Exclude"] if machine else ["Ignore"]
+    return _raise(
+        state,
+        task,
+        activity,
+        kind="GuidedFailure",
+        title=f"Guided failure: {action['Name']}",
+        text=error,
+        answer="Guidance",
+        buttons=[
+            {"Text": GUIDANCE[value], "Value": value, "RequiresConfirmation": value != "Retry"}
+            for value in offered
+        ],
+        teams=[],
+    )
+
+
+def _raise(
+    state: State,
+    task: Task,
+    activity: Activity,
+    *,
+    kind: str,
+    title: str,
+    text: str,
+    answer: str,
+    buttons: list[Document],
+    teams: list[str],
+) -> Document:
+    related = (*task.arguments.values(), task.id, task.project_id, task.environment_id, task.tenant_id)
     interruption = state.add(
         "Interruptions",
         {
             "SpaceId": task.space_id,
             "ProjectId": task.project_id,
-            "Type": "ManualIntervention",
-            "Title": action["Name"],
+            "Type": kind,
+            "Title": title,
             "Created": state.now(),
             "IsPending": True,
             "IsLinkedToOtherInterruption": False,
             "TaskId": task.id,
             "CorrelationId": activity.id,
-            "RelatedDocumentIds": [
-                item
-                for item in (
-                    *task.arguments.values(),
-                    task.id,
-                    task.project_id,
-                    task.environment_id,
-                    task.tenant_id,
-                )
-                if item
-            ],
-            "ResponsibleTeamIds": [team.strip() for team in teams.split(",") if team.strip()],
+            "RelatedDocumentIds": [item for item in related if item],
+            "ResponsibleTeamIds": teams,
             "ResponsibleUserId": None,
             "CanTakeResponsibility": True,
             "HasResponsibility": False,
             "PullRequests": [],
             "Form": {
-                "Values": {"Instructions": None, "Notes": None, "Result": None},
+                "Values": {"Instructions": None, "Notes": None, answer: None},
                 "Elements": [
                     {
                         "Name": "Instructions",
                         "IsValueRequired": False,
-                        "Control": {"Type": "Paragraph", "Text": instructions, "ResolveLinks": False},
+                        "Control": {"Type": "Paragraph", "Text": text, "ResolveLinks": False},
                     },
                     {
                         "Name": "Notes",
@@ -62,7 +117,7 @@ def raise_manual(
                         "Control": {"Type": "TextArea", "Label": "Notes"},
                     },
                     {
-                        "Name": "Result",
+                        "Name": answer,
                         "IsValueRequired": False,
                         "Control": {"Type": "SubmitButtonGroup", "Buttons": buttons},
                     },
@@ -70,7 +125,7 @@ def raise_manual(
             },
         },
     )
-    task.interruptions.append(interruption["Id"])
+    task.interruptions[interruption["Id"]] = kind
     return interruption
 
 
@@ -125,14 +180,12 @@ def submit(request: Request) -> Document:
         raise refusals.INTERRUPTION_NOT_TAKEN()
     if interruption["ResponsibleUserId"] != request.key.user_id:
         raise refusals.INTERRUPTION_TAKEN()
-    if body.get("Result") not in ("Proceed", "Abort"):
-        raise refusals.INTERRUPTION_FORM()
-    values = interruption["Form"]["Values"]
-    values.update(Notes=body.get("Notes"), Result=body["Result"])
+    name, answer = _answer(interruption, body)
+    interruption["Form"]["Values"].update({"Notes": body.get("Notes"), name: answer})
     interruption["IsPending"] = False
     task = request.state.tasks.get(interruption["TaskId"])
-    if task is not None and interruption["Id"] in task.interruptions:
-        task.interruptions.remove(interruption["Id"])
+    if task is not None:
+        task.interruptions.pop(interruption["Id"], None)
     events.record(
         request.state,
         "InterruptionSubmitted",
@@ -143,3 +196,16 @@ def submit(request: Request) -> Document:
     )
     request.state.changed.notify_all()
     return _show(request, interruption)
+
+
+def _answer(interruption: Document, body: Document) -> tuple[str, str]:
+    """The field of the form and what was pressed. "Abort" means Fail to a guided failure: the community step template Chain
+    Deployment sends it; that a server takes it is unconfirmed. Errors: Refused for what no button offers."""
+    name = ANSWERS[interruption["Type"]]
+    pressed = body.get(name) or body.get("Result")
+    if name == "Guidance" and pressed == "Abort":
+        pressed = "Fail"
+    buttons = next(item["Control"] for item in interruption["Form"]["Elements"] if item["Name"] == name)
+    if pressed not in [button["Value"] for button in buttons["Buttons"]]:
+        raise refusals.INTERRUPTION_FORM()
+    return name, str(pressed)

@@ -12,6 +12,11 @@ from generator.emulator.requests import Answer, Request, by_name, created, narro
 from generator.emulator.resources.tenants import complete_templates
 from generator.emulator.state import State
 
+# They stand in a project and in its deployment settings, and are one.
+SHARED = (
+    "DefaultGuidedFailureMode", "VersioningStrategy", "ReleaseNotesTemplate", "DeploymentChangesTemplate", "ForcePackageDownload",
+)  # fmt: skip
+GUIDED_MODES = ("EnvironmentDefault", "Off", "On")
 MODES = ("Untenanted", "TenantedOrUntenanted", "Tenanted")
 
 
@@ -132,11 +137,14 @@ def modify(request: Request) -> Document:
     if project["IsVersionControlled"]:
         after["VersioningStrategy"] = None
     project.update(after)
+    if not project["IsVersionControlled"]:
+        _settings(request).update({name: after[name] for name in SHARED})
     return request.show("Projects", project)
 
 
 def _check(request: Request, fields: Document) -> None:
     fields["Templates"] = complete_templates(fields["Templates"])
+    _check_guided(fields["DefaultGuidedFailureMode"])
     request.reference("ProjectGroups", "ProjectGroupId", fields["ProjectGroupId"])
     request.reference("Lifecycles", "LifecycleId", fields["LifecycleId"])
     for identifier in fields["IncludedLibraryVariableSetIds"]:
@@ -169,14 +177,26 @@ def get_settings(request: Request) -> Document:
 
 
 def _settings(request: Request) -> Document:
-    return request.state.get("DeploymentSettings", f"deploymentsettings-{project_of(request)['Id']}")
+    project = project_of(request)
+    if project["IsVersionControlled"]:
+        raise refusals.PROCESS_IN_GIT(project=project["Name"])
+    return request.state.get("DeploymentSettings", f"deploymentsettings-{project['Id']}")
 
 
 def modify_settings(request: Request) -> Document:
     settings = _settings(request)
     body = request.document()
+    _check_guided(body.get("DefaultGuidedFailureMode", "Off"))
     settings.update({name: body[name] for name in settings if name in body and not name.endswith("Id")})
+    project_of(request).update({name: settings[name] for name in SHARED})
     return request.show("DeploymentSettings", settings)
+
+
+def _check_guided(mode: object) -> None:
+    if mode not in GUIDED_MODES:
+        raise refusals.BAD_REQUEST(
+            reason=f"DefaultGuidedFailureMode must be one of {', '.join(GUIDED_MODES)}."
+        )
 
 
 # --- channels ------------------------------------------------------------------------------------------------------

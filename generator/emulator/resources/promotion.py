@@ -165,7 +165,7 @@ def preview_of(state: State, release: Document, environment: Document, tenant: D
                 for item in prompts
             ],
         },
-        "UseGuidedFailureModeByDefault": environment["UseGuidedFailure"],
+        "UseGuidedFailureModeByDefault": runs.guided_by_default(state, release, environment),
         "Changes": [],
         "ChangesMarkdown": "",
     }

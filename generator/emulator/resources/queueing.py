@@ -101,7 +101,11 @@ def queued(
         "DeployedById": user["Id"],
         "DebugMode": body.get("DebugMode") or "None",
         "Priority": body.get("Priority") or "LifecycleDefault",
-        "UseGuidedFailure": bool(body.get("UseGuidedFailure")),
+        "UseGuidedFailure": (
+            runs.guided_by_default(state, frozen, environment)
+            if body.get("UseGuidedFailure") is None
+            else body["UseGuidedFailure"]
+        ),
         "ForcePackageDownload": bool(body.get("ForcePackageDownload")),
         "_overrides": overrides,
     }
