@@ -191,7 +191,7 @@ class Application:
         if not presented:
             return None
         key = self.state.keys.get(presented[0])
-        if key is None:
+        if key is None or (key.expires is not None and key.expires <= self.state.clock.now()):
             raise refusals.NOT_SIGNED_IN()
         return key
 

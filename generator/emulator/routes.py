@@ -27,6 +27,7 @@ from generator.emulator.resources import (
     tasks,
     templates,
     tenants,
+    tokens,
     variables,
 )
 from generator.emulator.routing import Route, Scope
@@ -45,6 +46,8 @@ ROOT = (
     Route("GET", "spaces/{id}", spaces.get_space, scope="system"),
     Route("PUT", "spaces/{id}", spaces.modify_space, "SpaceEdit", scope="system"),
     Route("DELETE", "spaces/{id}", spaces.delete_space, "SpaceDelete", scope="system"),
+    Route("GET", ".well-known/openid-configuration", tokens.configuration, scope="system", anonymous=True),
+    Route("POST", "token/v1", tokens.exchange, scope="system", anonymous=True),
     Route("GET", "users/me", spaces.me, scope="system"),
     Route("GET", "users", spaces.list_users, "UserView", scope="system"),
     Route("GET", "users/all", spaces.all_users, "UserView", scope="system"),

@@ -13,6 +13,12 @@ from typing import Any, Literal
 
 from generator.emulator.requests import Request
 
+# The only paths outside /api, beside the page (source: OctopusClients, OidcAccessTokenCache.cs).
+OUTSIDE = {
+    "/.well-known/openid-configuration": "/api/.well-known/openid-configuration",
+    "/token/v1": "/api/token/v1",
+}
+
 Scope = Literal["system", "space", "mixed"]
 Handler = Callable[[Request], Any]
 
@@ -65,6 +71,7 @@ class Router:
 
     def find(self, method: str, path: str) -> Found | None:
         """The route of `/api/...`, a Found without route when only the method is wrong, None for an unknown path."""
+        path = OUTSIDE.get(path.lower().rstrip("/"), path)
         parts = [part for part in path.split("/") if part]
         if not parts or parts[0].lower() != "api":
             return None

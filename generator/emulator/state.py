@@ -28,6 +28,8 @@ class Key:
     user_id: str
     permissions: frozenset[str] | None = None
     projects: frozenset[str] | None = None
+    # Emulated seconds since 1970; None = never.
+    expires: float | None = None
 
     def may(self, permission: str | None) -> bool:
         return permission is None or self.permissions is None or permission in self.permissions

@@ -43,6 +43,8 @@ def upload(request: Request) -> Answer:
         raise refusals.PACKAGE_EXISTS()
     if before is not None and mode == "IgnoreIfExists":
         return Answer(body=request.show("Packages", before))
+    if before is not None:
+        _remove(request.state, before)
     package: Document = {
         "SpaceId": request.space_id,
         "PackageId": name,
