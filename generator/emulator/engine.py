@@ -9,6 +9,7 @@ import threading
 
 from generator.emulator import queue
 from generator.emulator.execution import DeploymentRun, Settings
+from generator.emulator.resources import automatic
 from generator.emulator.state import State
 from generator.emulator.tasks import CANCELED, FAILED, RUNNING, Task
 
@@ -71,6 +72,7 @@ class Engine:
         with self.state.changed:
             while not self._stopping:
                 queue.expire(self.state)
+                automatic.promote(self.state)
                 if not self._suspended:
                     for task in queue.startable(self.state):
                         self._begin(task)

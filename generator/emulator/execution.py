@@ -16,12 +16,12 @@ from generator.emulator.documents import Document, text_of
 from generator.emulator.manifest import Output, StepVariables
 from generator.emulator.octostache import Variables, is_truthy
 from generator.emulator.resources import freezes
+from generator.emulator.scoping import machines_for
 from generator.emulator.state import State
 from generator.emulator.tasks import Activity, Task
 
 RETRIES = "Octopus.Action.AutoRetry.MaximumCount"
 BACKOFF = "Octopus.Action.AutoRetry.MinimumBackoff"
-ROLES = "Octopus.Action.TargetRoles"
 MOST_RETRIES = 3  # source: Library, deployment process; docs, Conditions
 WORKER = "Worker"
 
@@ -232,6 +232,9 @@ class DeploymentRun:
         with self.state.lock:
             if node.started is None:
                 node.begin(self.state.clock.now())
+            reached = [place.machine_id for place in places if place.machine_id is not None]
+            known = self.deployment["DeployedToMachineIds"]
+            known.extend(identifier for identifier in reached if identifier not in known)
         outputs: list[Output] = []
         results = []
         for place in places:
@@ -247,17 +250,16 @@ class DeploymentRun:
 
     def _places(self, step: Step, action: Document) -> Iterator[Place]:
         """Where the action runs: once on a worker, or for each machine with one of the step's roles."""
-        roles = text_of(step.document["Properties"].get(ROLES)) or text_of(action["Properties"].get(ROLES))
-        wanted = {role.strip().casefold() for role in roles.split(",") if role.strip()}
-        if not wanted:
+        environment = self.state.get("Environments", self.deployment["EnvironmentId"])
+        tenant = self.state.find("Tenants", self.deployment["TenantId"])
+        machines = machines_for(self.state, step.document, action, environment=environment, tenant=tenant)
+        if machines is None:
             yield Place(name=WORKER)
             return
         only = self.deployment["SpecificMachineIds"]
         never = {*self.deployment["ExcludedMachineIds"], *self.excluded}
-        for machine in self.state.where("Machines", SpaceId=self.task.space_id, IsDisabled=False):
-            has = {role.casefold() for role in machine["Roles"]}
-            here = self.deployment["EnvironmentId"] in machine["EnvironmentIds"] and wanted & has
-            if here and (not only or machine["Id"] in only) and machine["Id"] not in never:
+        for machine in machines:
+            if (not only or machine["Id"] in only) and machine["Id"] not in never:
                 yield Place(name=machine["Name"], machine_id=machine["Id"], roles=tuple(machine["Roles"]))
 
     def _run_guided(

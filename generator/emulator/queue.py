@@ -168,7 +168,12 @@ def finish(state: State, task: Task, outcome: str) -> None:
     if task.root.ended is None:
         status = {CANCELED: "Canceled", TIMED_OUT: "Canceled"}.get(outcome, outcome)
         task.root.end("SuccessWithWarning" if status == "Success" and task.root.troubled else status, now)
-    kind = runs.kind_of_task(task).events
+    if outcome == SUCCESS and "DeploymentId" in task.arguments:
+        state.promotions.append(runs.run_of(state, task)["ReleaseId"])
+    kind = runs.events_of(task)
+    if kind is None:
+        state.changed.notify_all()
+        return
     ended = {SUCCESS: f"{kind}Succeeded", FAILED: f"{kind}Failed", TIMED_OUT: "TaskCanceled"}
     if outcome in ended:  # who cancelled it is told by `cancel`
         events.record(
@@ -187,13 +192,15 @@ def begin(state: State, task: Task) -> None:
     if task.started is None:
         task.started = now
         task.root.begin(now)
-        events.record(
-            state,
-            f"{runs.kind_of_task(task).events}Started",
-            f"{task.description} started",
-            space_id=task.space_id,
-            related=related(task),
-        )
+        kind = runs.events_of(task)
+        if kind is not None:
+            events.record(
+                state,
+                f"{kind}Started",
+                f"{task.description} started",
+                space_id=task.space_id,
+                related=related(task),
+            )
     state.changed.notify_all()
 
 

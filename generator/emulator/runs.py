@@ -52,6 +52,11 @@ def kind_of_task(task: Task) -> RunKind:
     return RUNBOOK_RUN if task.name == RUNBOOK_RUN.task_name else DEPLOYMENT
 
 
+def events_of(task: Task) -> str | None:
+    """How the categories of the task's events begin, None for tasks that are neither deployment nor runbook run."""
+    return next((kind.events for kind in (DEPLOYMENT, RUNBOOK_RUN) if kind.task_name == task.name), None)
+
+
 def run_of(state: State, task: Task) -> Document:
     """The deployment or runbook run that the task carries out."""
     kind = kind_of_task(task)

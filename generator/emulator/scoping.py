@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from generator.emulator.documents import Document
+from generator.emulator.documents import Document, text_of
 from generator.emulator.state import State
+
+ROLES = "Octopus.Action.TargetRoles"
 
 # The weight of a scope is the sum of its keys': a lower key never outweighs a higher one.
 WEIGHTS = {
@@ -67,15 +69,50 @@ class Where:
             (environments and self.environment not in environments)
             or self.environment in action["ExcludedEnvironments"]
             or (channels and self.channel not in channels)
-            or (tags and not self._has_tags(tags))
+            or (tags and not has_tags(self.tenant_tags, tags))
         )
 
-    def _has_tags(self, wanted: Iterable[str]) -> bool:
-        """Tags of one set are alternatives, sets are combined (source: docs, Tenant tags)."""
-        sets: dict[str, set[str]] = {}
-        for tag in wanted:
-            sets.setdefault(tag.split("/")[0], set()).add(tag)
-        return all(self.tenant_tags & alternatives for alternatives in sets.values())
+
+def has_tags(tags: frozenset[str], wanted: Iterable[str]) -> bool:
+    """True when a tenant with these tags has the wanted ones: alternatives within a set, all sets needed (source: docs,
+    Tenant tags)."""
+    sets: dict[str, set[str]] = {}
+    for tag in wanted:
+        sets.setdefault(tag.split("/")[0], set()).add(tag)
+    return all(tags & alternatives for alternatives in sets.values())
+
+
+def machines_for(
+    state: State, step: Document, action: Document, *, environment: Document, tenant: Document | None
+) -> list[Document] | None:
+    """The enabled machines on which the action runs there, None when it has no roles and runs once on a worker.
+
+    Source: docs, Deployment targets (roles, environments) and Tenants (a target takes part in tenanted deployments of its
+    tenants, in untenanted ones, or in both).
+    """
+    roles = text_of(step["Properties"].get(ROLES)) or text_of(action["Properties"].get(ROLES))
+    wanted = {role.strip().casefold() for role in roles.split(",") if role.strip()}
+    if not wanted:
+        return None
+    return [
+        machine
+        for machine in state.where("Machines", SpaceId=environment["SpaceId"], IsDisabled=False)
+        if environment["Id"] in machine["EnvironmentIds"]
+        and wanted & {role.casefold() for role in machine["Roles"]}
+        and _takes_part(machine, tenant)
+    ]
+
+
+def _takes_part(machine: Document, tenant: Document | None) -> bool:
+    participation = machine["TenantedDeploymentParticipation"]
+    if tenant is None:
+        return bool(participation != "Tenanted")
+    if participation == "Untenanted":
+        return False
+    tags = machine["TenantTags"]
+    return tenant["Id"] in machine["TenantIds"] or bool(
+        tags and has_tags(frozenset(tenant["TenantTags"]), tags)
+    )
 
 
 def where_of(state: State, release: Document, environment: Document, tenant: Document | None) -> Where:

@@ -67,6 +67,8 @@ class State:
     contents: dict[str, Content] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    # Releases whose lifecycle is to be looked at for automatic deployments; the engine does, and empties it.
+    promotions: list[str] = field(default_factory=list)
     # How often each action that only pretends has run, by its id.
     pretended: dict[str, int] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from generator.emulator import lifecycles, refusals, repositories, runs
-from generator.emulator.documents import Document
+from generator.emulator.documents import Document, text_of
 from generator.emulator.links import links_of
 from generator.emulator.requests import Request
 from generator.emulator.resources.projects import project_of
 from generator.emulator.resources.releases import is_blocked, release_of
-from generator.emulator.scoping import variables_in, where_of
+from generator.emulator.scoping import ROLES, machines_for, variables_in, where_of
 from generator.emulator.state import State
 
 
@@ -125,17 +125,18 @@ def preview_of(state: State, release: Document, environment: Document, tenant: D
         for position, action in enumerate(step["Actions"], start=1):
             if where.excludes(action) or action["IsDisabled"]:
                 continue
+            machines = machines_for(state, step, action, environment=environment, tenant=tenant)
             steps.append(
                 {
                     "ActionId": action["Id"],
                     "ActionName": action["Name"],
                     "ActionNumber": str(number) if len(step["Actions"]) == 1 else f"{number}.{position}",
-                    "Roles": [],
-                    "Machines": [],
-                    "MachineNames": [],
+                    "Roles": _roles(step, action),
+                    "Machines": [{"Id": item["Id"], "Name": item["Name"]} for item in machines or ()],
+                    "MachineNames": [item["Name"] for item in machines or ()],
                     "CanBeSkipped": not action["IsRequired"],
                     "IsDisabled": action["IsDisabled"],
-                    "HasNoApplicableMachines": False,
+                    "HasNoApplicableMachines": machines == [],
                     "UnavailableMachines": [],
                     "ExcludedMachines": [],
                 }
@@ -169,6 +170,11 @@ def preview_of(state: State, release: Document, environment: Document, tenant: D
         "Changes": [],
         "ChangesMarkdown": "",
     }
+
+
+def _roles(step: Document, action: Document) -> list[str]:
+    roles = text_of(step["Properties"].get(ROLES)) or text_of(action["Properties"].get(ROLES))
+    return [role.strip() for role in roles.split(",") if role.strip()]
 
 
 def prompted(

@@ -182,8 +182,11 @@ def new_release(
             "VersionControlReference": reference,
             "CustomFields": body.get("CustomFields") or {},
             "_defects": [],
+            "_author": request.key.user_id,
         },
     )
+    state.promotions.append(release["Id"])
+    state.changed.notify_all()
     events.record(
         state,
         "Created",
@@ -351,6 +354,8 @@ def resolve_defect(request: Request) -> Document:
     release = release_of(request)
     for defect in release["_defects"]:
         defect["Status"] = "Resolved"
+    request.state.promotions.append(release["Id"])
+    request.state.changed.notify_all()
     return dict(release["_defects"][-1]) if release["_defects"] else {}
 
 
