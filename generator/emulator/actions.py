@@ -4,7 +4,7 @@ Properties that only the emulator reads, on actions that it does not really run:
     octosteps.emulator.duration    emulated seconds that the action takes (default 0)
     octosteps.emulator.outcome     success (default), failure or warning; a list with commas has one for each time the
                                    action runs, and the last one from then on
-    octosteps.emulator.message     what it logs, and its error when it fails
+    octosteps.emulator.message     what it logs, and its error when it fails; with a list of outcomes only when it is no success
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def pretend(context: Context) -> Result:
         return Result(FAILED, message or f"The step '{context.action['Name']}' failed")
     if wanted == "warning":
         context.log("Warning", message or f"The step '{context.action['Name']}' warns")
-    elif message:
+    elif message and "," not in context.text(OUTCOME):
         context.log("Info", message)
     return Result(SUCCESS)
 

@@ -239,6 +239,8 @@ def check_space(space: Node, known: Mapping[str, Built]) -> Iterator[Problem]:
             yield from check_names(phase, "environments", environments, "environment")
     for _, machine in space.named("machines"):
         yield from check_names(machine, "environments", environments, "environment")
+        yield from check_names(machine, "tenants", list(space.get("tenants", {})), "tenant")
+        yield from check_names(machine, "tenant_tags", tags, "tenant tag")
     for _, tenant in space.named("tenants"):
         yield from check_names(tenant, "tags", tags, "tenant tag")
         for name in tenant.get("projects", {}):

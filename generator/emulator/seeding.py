@@ -206,6 +206,9 @@ class Seeding:
             for tenant, entry in node.named("tenants"):
                 with self._telling(entry, at_key=True):
                     self._make_tenant(space, tenant, entry)
+            for machine, entry in node.named("machines"):
+                with self._telling(entry, at_key=True):
+                    self._make_machine(space, machine, entry)
 
     def _make(self, space: Space, path: str, name: str, **fields: object) -> Json:
         made = self._post(space, path, {"Name": name, **fields})
@@ -230,18 +233,6 @@ class Seeding:
         for place in node.items("worker_pools"):
             with self._telling(place):
                 self._make(space, "workerpools", place.value)
-        for name, machine in node.named("machines"):
-            with self._telling(machine, at_key=True):
-                where = space.all("environments", machine.get("environments"))
-                disabled = machine.get("disabled", False)
-                self._make(
-                    space,
-                    "machines",
-                    name,
-                    EnvironmentIds=where,
-                    Roles=machine.get("roles"),
-                    IsDisabled=disabled,
-                )
         for name, variables in node.named("variable_sets"):
             with self._telling(variables, at_key=True):
                 made = self._make(space, "libraryvariablesets", name, ContentType="Variables")
@@ -279,6 +270,20 @@ class Seeding:
             for project, places in node.get("projects", {}).items()
         }
         self._make(space, "tenants", name, TenantTags=node.get("tags", []), ProjectEnvironments=connected)
+
+    def _make_machine(self, space: Space, name: str, node: Node) -> None:
+        tenants, tags = space.all("tenants", node.get("tenants", [])), node.get("tenant_tags", [])
+        self._make(
+            space,
+            "machines",
+            name,
+            EnvironmentIds=space.all("environments", node.get("environments")),
+            Roles=node.get("roles"),
+            IsDisabled=node.get("disabled", False),
+            TenantIds=tenants,
+            TenantTags=tags,
+            TenantedDeploymentParticipation="TenantedOrUntenanted" if tenants or tags else "Untenanted",
+        )
 
     def _make_key(self, name: str, node: Node) -> None:
         with self._telling(node, at_key=True):
