@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 1
-# digest: sha256:079076b1d0cd5bb9e9dcdb8ca4f8c27fab722bb60b7f13437f6da5e40cd34e31
+# digest: sha256:bb31668e9c2ff458dc349b4f27063287fbe787ed43dbd6045a83ac89338fd01c
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from types import TracebackType
 from typing import (
     Any,
     Callable,
@@ -3122,11 +3124,310 @@ def one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def parse_switch(text: str) -> bool:
+    """on or off; yes, no, true and false are understood too."""
+    words = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+    if text.lower() not in words:
+        raise ValueError(f"{text!r} is neither on nor off")
+    return words[text.lower()]
+
+
 def parse_count(text: str) -> int:
     """A whole number from 1."""
     if not text.isdigit() or int(text) < 1:
         raise ValueError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+# ---- generator/runtime/orphans.py ----
+
+# A task's name, its argument that names what it carries out, and the collection of those documents.
+CARRIERS: Sequence[tuple[str, str, str]] = (
+    ("Deploy", "DeploymentId", "deployments"),
+    ("RunbookRun", "RunbookRunId", "runbookRuns"),
+)
+
+SAME_MOMENT = 1.0  # seconds between two writings of one queue time
+
+
+class MarkedChild(NamedTuple):
+    """A deployment or runbook run on its way, with the marker that one of our steps gave it."""
+
+    marker: Marker
+    task: Task
+    link: str
+
+    @property
+    def is_awaited(self) -> bool:
+        return self.marker.stance == AWAITED
+
+    def __str__(self) -> str:
+        return self.task.description + (f" ({self.link})" if self.link else "")
+
+
+def marked_children(api: Api, **query: Any) -> list[MarkedChild]:
+    """What is on its way in the space and carries our marker, newest first; `query` narrows the list of tasks."""
+    items = list(api.pages("tasks", active="true", **query))
+    documents: dict[str, Mapping[str, Any]] = {}
+    for name, argument, collection in CARRIERS:
+        ids = [(item.get("Arguments") or {}).get(argument) for item in items if item.get("Name") == name]
+        for document in api.by_ids(collection, [one for one in ids if one]):
+            documents[document.get("TaskId") or ""] = document
+    found = []
+    for task in map(Task, items):
+        marker = read_marker(documents.get(task.id, {}))
+        if marker is not None and task.is_alive:
+            found.append(MarkedChild(marker, task, api.web_link(documents[task.id])))
+    return found
+
+
+def read_own_task(api: Api, step: Any) -> Optional[Task]:
+    """The task that runs this step as the server of `api` returns it; None on another server, and without the right to see it.
+
+    One server may have several addresses, and two servers the same ids: where the addresses differ the queue time decides.
+    """
+    own = own_task(step)
+    if not own.is_known:
+        return None
+    try:
+        found = [
+            Task(item) for item in api.by_ids(f"/api/{own.space}/tasks", [own.id]) if item["Id"] == own.id
+        ]
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        return None
+    if not found or api.url.lower() == own.server:
+        return found[0] if found else None
+    told, seen = moment_or_none(step.variable("Octopus.Task.QueueTime")), found[0].queued
+    same = told is not None and seen is not None and abs((told - seen).total_seconds()) <= SAME_MOMENT
+    return found[0] if same else None
+
+
+# ---- generator/runtime/watchdog.py ----
+
+# Starts the watchdog and ends, so that the watchdog has no parent in the tree that Octopus kills.
+RELAY = """\
+import subprocess, sys
+quiet = subprocess.DEVNULL
+flags = int(sys.argv[2])
+subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=quiet, stderr=quiet, creationflags=flags)
+"""
+# Reads until the step closes the pipe. Only when it has not said "done" is the code loaded that it sent: the step's own script.
+WATCHER = """\
+import sys
+sys.path[:] = filter(None, sys.path)
+lines = sys.stdin.buffer.read().split(b"\\n")[:-1]
+if lines and lines[-1] != b"done":
+    import json
+    told = [json.loads(line) for line in lines]
+    script = sys.modules["Script"] = type(sys)("Script")
+    exec(compile(told[0]["script"], "Script.py", "exec"), script.__dict__)
+    getattr(script, told[0]["function"])(told[0], told[1:])
+"""
+WINDOWS_FLAGS = 0x00000008 | 0x00000200  # DETACHED_PROCESS, CREATE_NEW_PROCESS_GROUP
+LONGEST_START = 10.0
+LONGEST_POLL = 10.0
+LEAST_POLLING = 600.0
+LOOKS = (
+    0.0,
+    2.0,
+    4.0,
+    9.0,
+    15.0,
+    30.0,
+)  # pauses: a creation under way may be carried out up to a minute later
+NOT_GUARDED = "if this task is cancelled, what it awaits goes on (Octopus - Cancel Orphans finds it)"
+
+
+class Watchdog:
+    """The step's end of the pipe, and a context manager: left normally or by a StepFailure, the step has ended by itself.
+
+    Whatever is wrong with the watchdog costs a warning, never the step. Without a `process` nothing is guarded.
+    """
+
+    def __init__(self, log: Log, process: Any = None, orders: Optional[Mapping[str, Any]] = None) -> None:
+        self._log = log
+        self._process = process
+        self._orders = orders
+        self._is_out = False
+
+    def guard(self, keys: Iterable[str], project_id: str) -> None:
+        """From now on these children are guarded and no others. To be called before they are made."""
+        if self._process is not None and not self._is_out:
+            self._let_out()
+        self._tell({"keys": list(keys), "project": project_id})
+
+    def __enter__(self) -> Watchdog:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        """A bug in the step is no end by itself: then the pipe is closed without a word."""
+        if error is None or isinstance(error, StepFailure):
+            self._write(b"done\n")
+        self._release()
+
+    def _let_out(self) -> None:
+        """Waits until the watchdog has no parent any more, a few milliseconds after its start; then sends it what it needs."""
+        import subprocess
+
+        self._is_out = True
+        try:
+            if self._process.wait(LONGEST_START) != 0:
+                self._give_up(f"its process ended with {self._process.returncode}")
+        except subprocess.TimeoutExpired:
+            self._give_up(f"its process did not start within {LONGEST_START:.0f} s")
+        if self._orders is not None:
+            self._tell(self._orders)
+
+    def _tell(self, message: Mapping[str, Any]) -> None:
+        self._write(json.dumps(message).encode() + b"\n")
+
+    def _write(self, line: bytes) -> None:
+        if self._process is None:
+            return
+        try:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+        except OSError as error:
+            self._give_up(str(error))
+
+    def _give_up(self, reason: str) -> None:
+        self._log.warning(f"There is no watchdog ({reason}): {NOT_GUARDED}.")
+        self._release()
+
+    def _release(self) -> None:
+        if self._process is not None:
+            with suppress(OSError):  # what could not be written is of no use any more
+                self._process.stdin.close()
+        self._process = None
+
+
+def start_watchdog(parameters: Any, api: Api, longest: timedelta, *, wanted: bool = True) -> Watchdog:
+    """A watchdog that is just starting; one that guards nothing where it is not `wanted` or cannot see the own task.
+
+    `longest` is how long the step may have to wait: for so long the watchdog outlives it at most, while its task goes on.
+    """
+    step = parameters.step
+    log: Log = step.log
+    own = own_task(step)
+    if not wanted or not own.id:
+        return Watchdog(log)
+    if read_own_task(api, step) is None:
+        log.warning(
+            f"There is no watchdog, for {api.url} does not show this account the running task {own.id} "
+            f"(that takes TaskView for this project, on the same server): {NOT_GUARDED}."
+        )
+        return Watchdog(log)
+    try:
+        with open(globals()["__file__"], encoding="utf-8-sig") as file:  # noqa: PTH123 - pathlib costs start-up time
+            script = file.read()
+        process = start_detached()
+    except (OSError, ValueError) as error:
+        log.warning(f"There is no watchdog ({error}): {NOT_GUARDED}.")
+        return Watchdog(log)
+    orders = {
+        "script": script,
+        "function": outlive.__name__,
+        "server": api.url,
+        "space": api.space,
+        "credential": parameters.api_key.reveal(),
+        "ca": absolute_ca(parameters.ca_file or ""),
+        "own": list(own),
+        "result": result_name(step),
+        "longest": longest.total_seconds(),
+    }
+    return Watchdog(log, process, orders)
+
+
+def start_detached() -> Any:
+    """The relay as a Popen; its `stdin` is the only write end of the pipe that the watchdog reads.
+
+    A session of its own on POSIX, no console on Windows; in neither does it hold a stream of the step, or its folder.
+    """
+    import os
+    import subprocess
+
+    flags = WINDOWS_FLAGS if sys.platform == "win32" else 0
+    return subprocess.Popen(
+        [sys.executable, "-S", "-c", RELAY, WATCHER, str(flags)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=os.path.abspath(os.sep),  # noqa: PTH100
+        creationflags=flags,
+        start_new_session=not flags,
+    )
+
+
+def absolute_ca(ca: str) -> str:
+    """A CA file by its whole path, for the watchdog runs in another folder; PEM text as it is."""
+    import os
+
+    return ca if not ca or ca.lstrip().startswith("-----BEGIN") else os.path.abspath(ca)  # noqa: PTH100
+
+
+def outlive(orders: Mapping[str, Any], messages: Iterable[Mapping[str, Any]]) -> None:
+    """What the watchdog does when the step was killed: `orders` and `messages` are all that it was told before."""
+    told = list(messages)
+    if not told or not told[-1]["keys"]:
+        return
+    api = Api(
+        orders["server"],
+        Secret(orders["credential"]),
+        space=orders["space"],
+        transport=urllib_transport(orders["ca"]),
+    )
+    if must_cancel(api, ParentTask(*orders["own"]), orders["result"], orders["longest"]):
+        cancel_guarded(api, told[-1]["keys"], told[-1]["project"])
+
+
+def must_cancel(api: Api, own: ParentTask, result: str, longest: float) -> bool:
+    """Follows the own task until it is Cancelling or has ended: True then, unless a later run of the step has told its result."""
+    deadline = api.clock() + max(longest, LEAST_POLLING)
+    before: Optional[set[str]] = None
+    pause = 1.0
+    while True:
+        patience = max(0.0, deadline - api.clock())
+        for item in api.by_ids(f"/api/{own.space}/tasks", [own.id], patience=patience):
+            task = Task(item)
+            if not task.is_alive or task.state == "Cancelling":
+                return before is None or read_results(api, own, result) <= before
+            if before is None:
+                before = read_results(api, own, result)
+        if api.clock() >= deadline:
+            return False
+        api.sleep(pause)
+        pause = min(2 * pause, LONGEST_POLL)
+
+
+def read_results(api: Api, own: ParentTask, name: str) -> set[str]:
+    """The ids of the results among the own task's artifacts; none where the account may not see them (ArtifactView)."""
+    try:
+        artifacts = list(api.pages(f"/api/{own.space}/artifacts", regarding=own.id))
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        return set()
+    return {artifact["Id"] for artifact in artifacts if artifact.get("Filename") == name}
+
+
+def cancel_guarded(api: Api, keys: Container[str], project_id: str) -> None:
+    """Cancels what is on its way under one of `keys`; looks several times, for one more may just have been asked for."""
+    for pause in LOOKS:
+        api.sleep(pause)
+        for child in marked_children(api, project=project_id):
+            if child.marker.key in keys and child.is_awaited and child.task.state != "Cancelling":
+                try:
+                    ask_to_cancel(api, child.task.id)
+                except ApiError as error:
+                    if error.status == 401:
+                        raise
 
 
 # ---- templates/steps/deploy_release.py ----
@@ -3138,6 +3439,7 @@ def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
         "if_one_fails": Option(one_of(GO_ON, STOP, CANCEL), GO_ON),
         "not_connected": Option(one_of("skip", "fail"), "skip"),
         "warnings": Option(one_of("pass", "fail"), "pass"),
+        "watchdog": Option(parse_switch, True),
     }
     return parse_options(table, pairs)
 
@@ -3150,6 +3452,8 @@ def main(parameters: Parameters) -> None:
     api = connect(parameters, limits.queue + limits.run if parameters.wait else timedelta())
     project = find_named(api, "projects", "project", parameters.project)
     channel = find_channel(api, project, parameters.channel) if parameters.channel else None
+    is_guarded = parameters.wait and more["watchdog"] and not parameters.what_if
+    watchdog = start_watchdog(parameters, api, limits.queue + limits.run, wanted=is_guarded)
     deliveries = plan_deliveries(api, parameters, more, project, channel)
     decide_all(api, deliveries)
     for delivery in deliveries:
@@ -3165,11 +3469,17 @@ def main(parameters: Parameters) -> None:
         at_once=more["at_once"],
         warnings_fail=more["warnings"] == "fail",
     )
-    fanout = Fanout(api, step.log, deliveries, terms, tell=lambda: set_outputs(step, deliveries))
-    try:
-        fanout.run()
-    finally:
+
+    def tell() -> None:
+        watchdog.guard(open_keys(deliveries), project["Id"])
         set_outputs(step, deliveries)
+
+    with watchdog:
+        watchdog.guard(open_keys(deliveries), project["Id"])
+        try:
+            Fanout(api, step.log, deliveries, terms, tell=tell).run()
+        finally:
+            set_outputs(step, deliveries)
     failure = failure_of(deliveries)
     if failure is not None:
         step.fail(failure.kind, failure.sentence)
@@ -3255,6 +3565,11 @@ def sentence_for_people(step: Step) -> str:
         link = step.variable("Octopus.Web.ServerUri").rstrip("/") + link
     asker = " ".join(part for part in (project, what) if part)
     return " ".join(part for part in ("Triggered by", asker, f"(step {name})" if name else "", link) if part)
+
+
+def open_keys(deliveries: Sequence[Delivery]) -> list[str]:
+    """The keys of the children that this step makes or awaits: the watchdog must not lose them."""
+    return [one.errand.intention.key for one in deliveries if one.errand is not None and not one.is_settled]
 
 
 def decision_in_words(delivery: Delivery) -> str:

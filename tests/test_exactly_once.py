@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from generator.emulator.runner import ScriptJob, start_script
+from tests.processes import needs_proc, script_processes
 from tests.scene import Document, Scene, known, open_scene, own_step
 
 DEPLOY = "Octopus - Deploy Release"
@@ -26,27 +26,12 @@ def scene() -> Iterator[Scene]:
         yield opened
 
 
-def script_processes() -> list[int]:
-    """The second of the two processes that run a script, of every script that is a child of this process."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-            except OSError:  # it has just ended
-                continue
-            if parent == os.getpid() and any(b"Bootstrap." in word for word in words):
-                found.append(int(folder.name))
-    return found
-
-
 def carried_out(scene: Scene, project: str = "Child") -> list[str]:
     """The ids of the project's deployments whose task has begun."""
     return [made["Id"] for made in scene.deployments(project) if scene.task(made["TaskId"])["StartTime"]]
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the script's process is found by /proc")
+@needs_proc
 def test_a_killed_and_retried_parent_leaves_one_child(scene: Scene) -> None:
     """The step's process is killed while it waits; Octopus retries the step; it finds its child and waits on."""
     step = scene.step(

@@ -47,7 +47,7 @@ class Step:
 
     def artifact(self, filename: str, text: str) -> None:
         """Attaches a text file to the task. `filename` may hold anything; the file on disk is named safely."""
-        safe = "".join(letter if letter.isalnum() or letter in " ._-" else "_" for letter in filename)
+        safe = safe_filename(filename)
         path = safe.encode("ascii", "replace").decode().replace("?", "_").replace(" ", "_")
         with open(path, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - pathlib costs start-up time
             file.write(text)
@@ -55,6 +55,16 @@ class Step:
 
     def fail(self, kind: str, sentence: str) -> NoReturn:
         raise StepFailure(kind, sentence)
+
+
+def safe_filename(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in " ._-" else "_" for letter in name)
+
+
+def result_name(step: Step) -> str:
+    """How the artifact with the step's result is named."""
+    action = step.variable("Octopus.Action.Name") or str(step.about.get("name"))
+    return safe_filename(f"{action}.result.json")
 
 
 def run_step(
@@ -103,5 +113,4 @@ def write_result(step: Step, failure: Optional[StepFailure]) -> None:
         "outputs": step.outputs,
     }
     document.update(step.result)
-    action = step.variable("Octopus.Action.Name") or str(step.about.get("name"))
-    step.artifact(f"{action}.result.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    step.artifact(result_name(step), json.dumps(document, indent=2, ensure_ascii=False) + "\n")

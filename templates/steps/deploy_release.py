@@ -26,11 +26,12 @@ from generator.runtime.destinations import (
 from generator.runtime.lookup import Place, find_channel, find_named
 from generator.runtime.markers import own_task
 from generator.runtime.once import Errand, Intention, intention_key, own_identity, own_queue_time
-from generator.runtime.options import Option, one_of, parse_count, parse_options
+from generator.runtime.options import Option, one_of, parse_count, parse_options, parse_switch
 from generator.runtime.parameters import Parameters, reads
 from generator.runtime.releases import choose_release, parse_release_choice
 from generator.runtime.step import MISCONFIGURED, Step
 from generator.runtime.waiting import Limits
+from generator.runtime.watchdog import start_watchdog
 
 
 def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
@@ -40,6 +41,7 @@ def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
         "if_one_fails": Option(one_of(GO_ON, STOP, CANCEL), GO_ON),
         "not_connected": Option(one_of("skip", "fail"), "skip"),
         "warnings": Option(one_of("pass", "fail"), "pass"),
+        "watchdog": Option(parse_switch, True),
     }
     return parse_options(table, pairs)
 
@@ -52,6 +54,8 @@ def main(parameters: Parameters) -> None:
     api = connect(parameters, limits.queue + limits.run if parameters.wait else timedelta())
     project = find_named(api, "projects", "project", parameters.project)
     channel = find_channel(api, project, parameters.channel) if parameters.channel else None
+    is_guarded = parameters.wait and more["watchdog"] and not parameters.what_if
+    watchdog = start_watchdog(parameters, api, limits.queue + limits.run, wanted=is_guarded)
     deliveries = plan_deliveries(api, parameters, more, project, channel)
     decide_all(api, deliveries)
     for delivery in deliveries:
@@ -67,11 +71,17 @@ def main(parameters: Parameters) -> None:
         at_once=more["at_once"],
         warnings_fail=more["warnings"] == "fail",
     )
-    fanout = Fanout(api, step.log, deliveries, terms, tell=lambda: set_outputs(step, deliveries))
-    try:
-        fanout.run()
-    finally:
+
+    def tell() -> None:
+        watchdog.guard(open_keys(deliveries), project["Id"])
         set_outputs(step, deliveries)
+
+    with watchdog:
+        watchdog.guard(open_keys(deliveries), project["Id"])
+        try:
+            Fanout(api, step.log, deliveries, terms, tell=tell).run()
+        finally:
+            set_outputs(step, deliveries)
     failure = failure_of(deliveries)
     if failure is not None:
         step.fail(failure.kind, failure.sentence)
@@ -160,6 +170,11 @@ def sentence_for_people(step: Step) -> str:
         link = step.variable("Octopus.Web.ServerUri").rstrip("/") + link
     asker = " ".join(part for part in (project, what) if part)
     return " ".join(part for part in ("Triggered by", asker, f"(step {name})" if name else "", link) if part)
+
+
+def open_keys(deliveries: Sequence[Delivery]) -> list[str]:
+    """The keys of the children that this step makes or awaits: the watchdog must not lose them."""
+    return [one.errand.intention.key for one in deliveries if one.errand is not None and not one.is_settled]
 
 
 # --- telling -------------------------------------------------------------------------------------------------------
