@@ -340,7 +340,7 @@ def shown_scenario() -> str:
 
 
 def test_what_the_documentation_shows_is_what_happens(tmp_path: Path) -> None:
-    with written(tmp_path, shown_scenario(), "--speed", "120") as server:
+    with written(tmp_path, shown_scenario(), "--speed", "240") as server:
         [web] = server.get("tasks", partialName="Deploy", description="Web")["Items"]
         log = server.log(server.ended(web["Id"]))
         for words in (
