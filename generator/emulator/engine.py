@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 
-from generator.emulator import queue
+from generator.emulator import queue, runs
+from generator.emulator.adhoc import AdHocRun
 from generator.emulator.execution import DeploymentRun, Settings
 from generator.emulator.resources import automatic
 from generator.emulator.state import State
@@ -96,7 +97,8 @@ class Engine:
 
     def _run(self, task: Task) -> None:
         try:
-            outcome = DeploymentRun(self.state, task, self.settings).run()
+            run = DeploymentRun if runs.events_of(task) else AdHocRun
+            outcome = run(self.state, task, self.settings).run()
         except Exception as error:
             with self.state.lock:
                 self.bugs.append(error)

@@ -35,6 +35,12 @@ LINKS: dict[str, dict[str, str]] = {
         "ActionsUpdate": "$s/actiontemplates/$Id/actionsUpdate",
         "Logo": "$s/actiontemplates/$Id/logo?cb=$Version",
     },
+    "CommunityActionTemplates": {
+        "Self": "/api/communityactiontemplates/$Id",
+        "Installation": "/api/communityactiontemplates/$Id/installation{/spaceId}",
+        "InstalledTemplate": "/api/communityactiontemplates/$Id/actiontemplate{/spaceId}",
+        "Logo": "/api/communityactiontemplates/$Id/logo",
+    },
     "Projects": {
         "Self": "$s/projects/$Id",
         "Channels": "$s/projects/$Id/channels{/id}{?skip,take,partialName}",
@@ -231,6 +237,7 @@ ROOT: dict[str, str] = {
     "CommunityActionTemplates": "/api/communityactiontemplates{/id}{?skip,take,ids}",
     "Artifacts": "$s/artifacts{/id}{?skip,take,regarding,ids,partialName,order}",
     "Channels": "$s/channels{/id}{?skip,take,ids,partialName}",
+    "VersionRuleTest": "$s/channels/rule-test{?version,versionRange,preReleaseTag,feedType}",
     "Dashboard": "$s/dashboard{?projectId,releaseId,selectedTenants,selectedTags,showAll,"
     "highestLatestVersionPerProjectAndEnvironment}",
     "DashboardDynamic": "$s/dashboard/dynamic{?projects,environments,includePrevious}",

@@ -123,6 +123,8 @@ TEMPLATE_IN_USE = _errors(
 )
 ONLY_CUSTOM_TEMPLATES = _errors("Only custom templates can be directly updated")
 FEEDS_NOT_FOUND = _errors("The following Feed Ids cannot be found: {ids}")
+COMMUNITY_INSTALLED = _errors("Action Template already installed.")
+COMMUNITY_NOT_INSTALLED = _errors("Action template not yet installed.")
 ACTIONS_UPDATE_FAILED = _message("Request failed. Please check Details property for more information.")
 
 # --- processes and variables ---------------------------------------------------------------------------------------
@@ -270,6 +272,7 @@ BUILD_INFORMATION_EXISTS = _message(
 )
 
 # --- tasks, interruptions, artifacts -------------------------------------------------------------------------------
+UNKNOWN_TASK = _errors("The emulator does not know tasks named '{name}'.", "the emulator's own")
 CANNOT_RERUN = _message("This task cannot be re-run.")
 BAD_TASK_STATE = _message(
     "The task can not be put into the state.  Valid states are: Canceled, Failed, Success."

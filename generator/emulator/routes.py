@@ -8,8 +8,10 @@ obvious reading of its name; the real server asks for more in places (unconfirme
 from __future__ import annotations
 
 from generator.emulator.kinds import PLAIN
+from generator.emulator.requests import Answer, Request
 from generator.emulator.resources import (
     artifacts,
+    community,
     dashboard,
     deployments,
     freezes,
@@ -20,17 +22,20 @@ from generator.emulator.resources import (
     processes,
     projects,
     promotion,
+    release_packages,
     releases,
     runbook_runs,
     runbooks,
+    server_tasks,
     spaces,
+    step_updates,
     tasks,
     templates,
     tenants,
     tokens,
     variables,
 )
-from generator.emulator.routing import Route, Scope
+from generator.emulator.routing import Handler, Route, Scope
 
 ROOT = (
     Route("GET", "", spaces.root, scope="system", anonymous=True),
@@ -102,6 +107,8 @@ PROJECTS = (
     Route("POST", "channels", projects.create_channel, "ProcessEdit"),
     Route("GET", "channels/{channel}", projects.get_channel, "ProcessView"),
     Route("PUT", "channels/{channel}", projects.modify_channel, "ProcessEdit"),
+    Route("GET", "channels/rule-test", release_packages.test_rule, "ProcessView"),
+    Route("POST", "channels/rule-test", release_packages.test_rule, "ProcessView"),
     Route("DELETE", "channels/{channel}", projects.delete_channel, "ProcessEdit"),
 )
 
@@ -163,10 +170,27 @@ TEMPLATES = (
     Route("GET", "actiontemplates/{id}/versions", templates.list_versions, "ActionTemplateView"),
     Route("GET", "actiontemplates/{id}/versions/{version}", templates.get_version, "ActionTemplateView"),
     Route("GET", "actiontemplates/{id}/usage", templates.list_usage, "ActionTemplateView"),
-    Route("POST", "actiontemplates/{id}/actionsupdate", templates.update_actions, "ActionTemplateEdit"),
+    Route("POST", "actiontemplates/{id}/actionsupdate", step_updates.update_actions, "ActionTemplateEdit"),
+    Route("POST", "actiontemplates/{id}/actionsupdate/bulk", step_updates.update_actions_in_bulk, "ActionTemplateEdit"),
     Route("GET", "actiontemplates/{id}/logo", templates.get_logo),
     Route("GET", "actiontemplates/{id}/versions/{version}/logo", templates.get_logo),
 )
+
+COMMUNITY = (
+    Route("GET", "communityactiontemplates", community.list_page, scope="system"),
+    Route("GET", "communityactiontemplates/{id}", community.get, scope="system"),
+    Route("GET", "communityactiontemplates/{id}/logo", templates.get_logo, scope="system"),
+    *(
+        route
+        for below in ("communityactiontemplates/{id}",)
+        for tail in ("", "/{space}")
+        for route in (
+            Route("GET", f"{below}/actiontemplate{tail}", community.get_installed, "ActionTemplateView", scope="system"),
+            Route("POST", f"{below}/installation{tail}", community.install, "ActionTemplateCreate", scope="system"),
+            Route("PUT", f"{below}/installation{tail}", community.update, "ActionTemplateEdit", scope="system"),
+        )
+    ),
+)  # fmt: skip
 
 RELEASES = (
     Route("GET", "releases", releases.list_page, "ReleaseView"),
@@ -188,6 +212,7 @@ RELEASES = (
     ),
     Route("POST", "releases/{release}/deployments/previews", promotion.previews, "DeploymentView"),
     Route("POST", "releases/{release}/snapshot-variables", releases.update_snapshot, "ReleaseEdit"),
+    Route("POST", "releases/{release}/snapshot-variables-by-name", releases.update_snapshot, "ReleaseEdit"),
     Route("GET", "releases/{release}/defects", releases.list_defects, "ReleaseView"),
     Route("POST", "releases/{release}/defects", releases.report_defect, "DefectReport"),
     Route("POST", "releases/{release}/defects/resolve", releases.resolve_defect, "DefectResolve"),
@@ -307,7 +332,8 @@ TASKS = (
     Route("GET", "tasks", tasks.list_page, "TaskView", scope="mixed"),
     # The Swagger of Octopus Server 2019.6.7 demands no key for this one.
     Route("GET", "tasks/tasktypes", tasks.types, scope="mixed", anonymous=True),
-    Route("POST", "tasks/rerun/{id}", tasks.rerun, "TaskCreate", scope="mixed"),
+    Route("POST", "tasks", server_tasks.create, "TaskCreate"),
+    Route("POST", "tasks/rerun/{id}", server_tasks.rerun, "TaskCreate", scope="mixed"),
     Route("GET", "tasks/{id}", tasks.get, "TaskView", scope="mixed"),
     Route("GET", "tasks/{id}/details", tasks.details, "TaskView", scope="mixed"),
     Route("GET", "tasks/{id}/raw", tasks.raw, "TaskView", scope="mixed"),
@@ -329,11 +355,31 @@ TASKS = (
     Route("POST", "interruptions/{id}/submit", interruptions.submit, "InterruptionSubmit", scope="mixed"),
 )  # fmt: skip
 
+
+def _wrapped(name: str, handler: Handler) -> Handler:
+    """The answer of another route inside an object (source: docs, API reference, the `/v1` pages)."""
+
+    def answer(request: Request) -> Answer:
+        result = handler(request)
+        inner = result if isinstance(result, Answer) else Answer(body=result)
+        return Answer(status=inner.status, body={name: inner.body})
+
+    return answer
+
+
+# The twins that are documented for what our clients use; most resources have more.
+TWINS = (
+    Route("GET", "actiontemplates/{id}/v1", _wrapped("ActionTemplate", templates.get), "ActionTemplateView"),
+    Route("DELETE", "actiontemplates/{id}/v1", templates.delete, "ActionTemplateDelete"),
+    Route("GET", "libraryvariablesets/all/v1", _wrapped("LibraryVariableSets", variables.all_library), "LibraryVariableSetView"),
+    Route("POST", "deployments/v1", _wrapped("Deployment", deployments.create), "DeploymentCreate"),
+)  # fmt: skip
+
 # Words where another route has the id of a document: without these rows the answer would be "no such document".
 _UNKNOWN: tuple[tuple[Scope, str], ...] = (
     (
         "space",
-        "channels/rule-test environments/summary machines/discover packages/notes tenants/variableset-test "
+        "environments/summary machines/discover packages/notes tenants/variableset-test "
         "workerpools/summary workers/discover",
     ),
     ("mixed", "events/agents events/categories events/documenttypes events/groups"),
@@ -354,6 +400,7 @@ ROUTES: tuple[Route, ...] = (
     *GIT,
     *VARIABLES,
     *TEMPLATES,
+    *COMMUNITY,
     *RELEASES,
     *DEPLOYMENTS,
     *RUNBOOKS,
@@ -361,5 +408,6 @@ ROUTES: tuple[Route, ...] = (
     *TENANTS,
     *PACKAGES,
     *TASKS,
+    *TWINS,
     *NOT_IMITATED,
 )

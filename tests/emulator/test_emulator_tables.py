@@ -48,7 +48,7 @@ def test_the_root_names_every_link_that_clients_follow() -> None:
         "Releases", "RunbookProcesses", "RunbookRuns", "Runbooks", "RunbookSnapshots", "ServerHealthStatus",
         "ServerStatus", "SignIn", "SignOut", "SpaceHome", "Spaces", "Subscriptions", "TagSets", "Tasks", "TaskTypes",
         "TeamMembership", "Teams", "Tenants", "Triggers", "Users", "VariableNames", "VariablePreview", "Variables",
-        "Web", "WorkerPools", "Workers",
+        "VersionRuleTest", "Web", "WorkerPools", "Workers",
     } == ROOT.keys()  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from generator.emulator import refusals, versions
+from generator.emulator import channel_rules, refusals, versions
 from generator.emulator.documents import Document
 from generator.emulator.requests import Answer, Request, created
 from generator.emulator.state import Content, State
@@ -203,12 +203,14 @@ def feed_versions(request: Request) -> Document:
     if name is None:
         raise refusals.NO_PACKAGE_ID()
     part, prerelease = query.first("filter") or "", query.flag("includePreRelease")
+    rule = {"VersionRange": query.first("versionRange"), "Tag": query.first("preReleaseTag")}
     found = [
         item
         for item in _in_feed(request)
         if item["PackageId"].casefold() == name.casefold()
         if part.casefold() in item["Version"].casefold()
         if prerelease is not False or versions.order(item["Version"])[1]
+        if channel_rules.is_satisfied(rule, item["Version"])
     ]
     return request.page("PackageVersion", found, _version)
 

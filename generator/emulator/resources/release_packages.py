@@ -6,6 +6,7 @@ from typing import Any
 
 from generator.emulator import channel_rules, refusals, versions
 from generator.emulator.documents import Document, shown
+from generator.emulator.requests import Request
 from generator.emulator.resources import packages
 from generator.emulator.state import State
 
@@ -99,6 +100,30 @@ def template_packages(process: Document, last: Document | None = None) -> list[D
         }
         for action, package in packages_of(process)
     ]
+
+
+def test_rule(request: Request) -> Document:
+    """Whether a version keeps a rule: `version`, `versionRange`, `preReleaseTag` in the query or the body (source: recorded
+    root document in go-octopusdeploy; OctopusCLI, ChannelVersionRuleTester.cs)."""
+    body = request.document() if request.method == "POST" else {}
+
+    def given(name: str) -> str:
+        return str(body.get(name[0].upper() + name[1:]) or request.query.first(name) or "")
+
+    version, errors = given("version"), []
+    if not version:
+        raise refusals.REQUIRED(field="Version")
+    answers = {}
+    for name, check, text in (
+        ("SatisfiesVersionRange", channel_rules.in_range, given("versionRange")),
+        ("SatisfiesPreReleaseTag", channel_rules.has_tag, given("preReleaseTag")),
+    ):
+        try:
+            answers[name] = check(version, text)
+        except ValueError as error:
+            answers[name] = False
+            errors.append(str(error))
+    return {**answers, "Errors": errors}
 
 
 def missing(state: State, process: Document, selected: list[Document]) -> list[Document]:

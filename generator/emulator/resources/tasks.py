@@ -130,11 +130,5 @@ def edit_state(request: Request) -> Document:
     return show(request, task)
 
 
-def rerun(request: Request) -> Document:
-    """Deployments cannot be re-run (source: Swagger of Octopus Server 2020.5); the emulator has no task that can."""
-    task_of(request)
-    raise refusals.CANNOT_RERUN()
-
-
 def types(request: Request) -> list[Document]:
     return [{"Id": name, "Name": name, "Links": {}} for name in TYPES]

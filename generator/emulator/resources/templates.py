@@ -11,7 +11,6 @@ from generator.emulator import refusals
 from generator.emulator.documents import Document, Secret, secret_properties
 from generator.emulator.kinds import ACTION_TEMPLATES
 from generator.emulator.requests import Answer, Request, by_name, created, narrowed
-from generator.emulator.resources import updates
 from generator.emulator.shapes import objects
 from generator.emulator.state import State
 
@@ -36,41 +35,56 @@ def _templates(request: Request) -> list[Document]:
     ]
 
 
-def _template(request: Request) -> Document:
+def template_of(request: Request) -> Document:
     return request.find("ActionTemplates", request.argument("id"))
 
 
 def get(request: Request) -> Document:
-    return request.show("ActionTemplates", _template(request))
+    return request.show("ActionTemplates", template_of(request))
 
 
 def create(request: Request) -> Answer:
     """201, Version 0 (source: OctopusDeploy/Issues 4001 and 9185 for the number)."""
-    body, state = request.document(), request.state
+    body = request.document()
+    template = new_template(request, body, space_id=request.space_id, community_id=None)
+    return created(request.show("ActionTemplates", template))
+
+
+def new_template(request: Request, body: Document, *, space_id: str, community_id: str | None) -> Document:
+    """A stored template, linked to the community template it comes from. Errors: Refused, and nothing is stored."""
+    state = request.state
     fields = ACTION_TEMPLATES.fields(body)
     for name in ("Name", "ActionType"):
         if not isinstance(fields[name], str) or not fields[name].strip():
             raise refusals.REQUIRED(field=name)
-    request.refuse_duplicate("ActionTemplate", "ActionTemplates", fields["Name"], SpaceId=request.space_id)
-    template = {"SpaceId": request.space_id, **fields, **_contents(request, body, {}), "Version": 0}
+    request.refuse_duplicate("ActionTemplate", "ActionTemplates", fields["Name"], SpaceId=space_id)
+    template = {"SpaceId": space_id, **fields, **_contents(request, body, {}), "Version": 0}
+    template["CommunityActionTemplateId"] = community_id
     template.update(LastModifiedOn=state.now(), LastModifiedBy=request.user["Username"])
     state.add("ActionTemplates", template)
     # The version table learns of a version only when the next one is saved, so a taken name does not fail here.
     state.template_versions[template["Id"]] = []
-    return created(request.show("ActionTemplates", template))
+    return template
 
 
 def modify(request: Request) -> Document:
     """Version + 1 at every save, no check of a version sent (source: docs, API reference, action templates: the modify
     command has none). A field that is left out is emptied: unconfirmed."""
-    template, body, state = _template(request), request.document(), request.state
+    template, body = template_of(request), request.document()
     if template["CommunityActionTemplateId"]:
         raise refusals.ONLY_CUSTOM_TEMPLATES()
     name = body.get("Name")
     if not isinstance(name, str) or not name.strip():
         raise refusals.REQUIRED(field="Name")
+    save(request, template, body, name=name)
+    return request.show("ActionTemplates", template)
+
+
+def save(request: Request, template: Document, body: Document, *, name: str) -> None:
+    """The next version of the template."""
+    state = request.state
     request.refuse_duplicate(
-        "ActionTemplate", "ActionTemplates", name, besides=template["Id"], SpaceId=request.space_id
+        "ActionTemplate", "ActionTemplates", name, besides=template["Id"], SpaceId=template["SpaceId"]
     )
     _refuse_used_version(request, template)
     contents = _contents(request, body, template)
@@ -78,7 +92,6 @@ def modify(request: Request) -> Document:
     template.update(Name=name, Description=body.get("Description") or "", **contents)
     template.update(Version=template["Version"] + 1)
     template.update(LastModifiedOn=state.now(), LastModifiedBy=request.user["Username"])
-    return request.show("ActionTemplates", template)
 
 
 def _refuse_used_version(request: Request, template: Document) -> None:
@@ -143,7 +156,7 @@ def _parameter(sent: Any, before: dict[str, Document]) -> Document:
 
 def delete(request: Request) -> Document:
     """Removes all versions; refused while a process uses it (source: OctopusDeploy/Issues 9185)."""
-    template = _template(request)
+    template = template_of(request)
     users = sorted({usage["ProjectName"] for usage in usages(request.state, template)})
     if users:
         raise refusals.TEMPLATE_IN_USE(name=template["Name"], users=", ".join(users))
@@ -156,11 +169,11 @@ def delete(request: Request) -> Document:
 
 
 def list_versions(request: Request) -> list[Document]:
-    return request.show_all("ActionTemplates", versions_of(request.state, _template(request)))
+    return request.show_all("ActionTemplates", versions_of(request.state, template_of(request)))
 
 
 def get_version(request: Request) -> Document:
-    template = _template(request)
+    template = template_of(request)
     for row in versions_of(request.state, template):
         if str(row["Version"]) == request.argument("version"):
             return request.show("ActionTemplates", row)
@@ -176,7 +189,7 @@ def versions_of(state: State, template: Document) -> list[Document]:
 
 
 def list_usage(request: Request) -> list[Document]:
-    template, query = _template(request), request.query
+    template, query = template_of(request), request.query
     project, process = query.all("project"), query.first("process")
     only_old = query.flag("withUpdates")
     return [
@@ -188,14 +201,29 @@ def list_usage(request: Request) -> list[Document]:
     ]
 
 
-def usages(state: State, template: Document) -> Iterator[Document]:
-    """The steps of current processes that hold a copy (source: docs, API reference, action templates)."""
-    here = {"SpaceId": template["SpaceId"]}
+RECENT_RELEASES = 20
+
+
+def _searched(state: State, space_id: str) -> Iterator[tuple[Document, Document, Document | None]]:
+    """(process, project, release) of the processes that are searched: the current ones, and for projects in Git those of the
+    last twenty releases (source: docs, Custom step templates)."""
+    here = {"SpaceId": space_id}
     for process in state.where("DeploymentProcesses", **here) + state.where("RunbookProcesses", **here):
         project = state.find("Projects", process["ProjectId"])
+        in_git = project is not None and project["IsVersionControlled"] and "RunbookId" not in process
+        if project is not None and not in_git and not process.get("_frozen"):
+            yield process, project, None
+    for project in state.where("Projects", IsVersionControlled=True, **here):
+        for release in state.where("Releases", ProjectId=project["Id"])[-RECENT_RELEASES:]:
+            frozen = state.get("DeploymentProcesses", release["ProjectDeploymentProcessSnapshotId"])
+            yield {**frozen, "Id": project["DeploymentProcessId"]}, project, release
+
+
+def usages(state: State, template: Document) -> Iterator[Document]:
+    """The steps that hold a copy (source: docs, API reference, action templates)."""
+    for process, project, release in _searched(state, template["SpaceId"]):
         runbook = state.find("Runbooks", process.get("RunbookId"))
-        if process.get("_frozen") or project is None:
-            continue
+        reference = (release or {}).get("VersionControlReference") or {}
         for step in process["Steps"]:
             for action in step["Actions"]:
                 if action["Properties"].get(TEMPLATE_ID) == template["Id"]:
@@ -214,74 +242,10 @@ def usages(state: State, template: Document) -> Iterator[Document]:
                         "RunbookId": runbook["Id"] if runbook else None,
                         "RunbookName": runbook["Name"] if runbook else None,
                         "Version": action["Properties"].get(TEMPLATE_VERSION),
-                        "Branch": None,
-                        "Release": None,
+                        "Branch": reference.get("GitRef"),
+                        "Release": release["Version"] if release else None,
                         "Links": {},
                     }
-
-
-# --- updating usages -----------------------------------------------------------------------------------------------
-
-
-def update_actions(request: Request) -> list[Document]:
-    """Moves steps to a version, all or none (source: docs, API reference, action templates; Updating step templates)."""
-    template, body, state = _template(request), request.document(), request.state
-    wanted = next(
-        (row for row in versions_of(state, template) if row["Version"] == body.get("Version")), None
-    )
-    if wanted is None:
-        raise refusals.BAD_REQUEST(reason=f"Version {body.get('Version')} of this template does not exist.")
-    known = {row["Version"]: row for row in versions_of(state, template)}
-    outcomes: list[Document] = []
-    changes: list[tuple[Document, Document, Document]] = []
-    for process, action in _named_actions(request, body, template):
-        held = known.get(_number(action["Properties"].get(TEMPLATE_VERSION)))
-        outcome, properties = updates.updated(
-            action,
-            held,
-            wanted,
-            defaults=body.get("DefaultPropertyValues") or {},
-            overrides=(body.get("Overrides") or {}).get(action["Id"]) or {},
-        )
-        outcomes.append(outcome)
-        changes.append((process, action, properties))
-    if any(outcome["Outcome"] != "Success" for outcome in outcomes):
-        raise refusals.ACTIONS_UPDATE_FAILED(details={outcome["Id"]: outcome for outcome in outcomes})
-    for _, action, properties in changes:
-        action["Properties"] = properties
-        action["ActionType"] = wanted["ActionType"]
-        action["Packages"] = copy.deepcopy(wanted["Packages"])
-        action["GitDependencies"] = copy.deepcopy(wanted["GitDependencies"])
-    for process in {process["Id"]: process for process, _, _ in changes}.values():
-        process["Version"] += 1
-    return outcomes
-
-
-def _number(text: object) -> int:
-    return int(text) if isinstance(text, str) and text.isdigit() else -1
-
-
-def _named_actions(request: Request, body: Document, template: Document) -> list[tuple[Document, Document]]:
-    """The (process, action) pairs that the body names, in either of its two shapes; each must use the template."""
-    named: dict[str, set[str]] = {}
-    for item in body.get("ActionsToUpdate") or ():
-        named.setdefault(item.get("ProcessId"), set()).update(item.get("ActionIds") or ())
-    for process_id, ids in (body.get("ActionIdsByProcessId") or {}).items():
-        named.setdefault(process_id, set()).update(ids)
-    found = []
-    for process_id, ids in named.items():
-        is_runbook = request.state.find("RunbookProcesses", process_id) is not None
-        collection = "RunbookProcesses" if is_runbook else "DeploymentProcesses"
-        process = request.reference(collection, "ProcessId", process_id)
-        if process.get("_frozen"):
-            raise refusals.FROZEN_PROCESS()
-        actions = {action["Id"]: action for step in process["Steps"] for action in step["Actions"]}
-        for identifier in sorted(ids):
-            action = actions.get(identifier)
-            if action is None or action["Properties"].get(TEMPLATE_ID) != template["Id"]:
-                raise refusals.UNKNOWN_REFERENCE(field="ActionId", value=identifier)
-            found.append((process, action))
-    return found
 
 
 # --- around them ---------------------------------------------------------------------------------------------------
@@ -308,7 +272,7 @@ def categories(request: Request) -> list[Document]:
 
 
 def search(request: Request) -> list[Document]:
-    """Custom templates only: the built-in and community ones are Octopus' own content."""
+    """Custom templates and installed ones: the built-in ones are Octopus' own content."""
     kind = request.query.first("type")
     return [
         {

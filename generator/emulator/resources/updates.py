@@ -5,7 +5,7 @@ Source: docs, Updating step templates, and API reference, action templates (name
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from generator.emulator.documents import Document, Secret, secret_properties
@@ -23,11 +23,13 @@ def updated(
     *,
     defaults: Mapping[str, Any],
     overrides: Mapping[str, Any],
+    package_users: Callable[[str], list[Document]] = lambda name: [],
 ) -> tuple[Document, Document]:
     """The outcome for this action and its properties afterwards (unchanged unless it is a Success).
 
-    `held` is the version that the step was copied from, None when it is gone. Properties of the template overwrite the
-    step's (source: OctopusDeploy/Issues 8437); a parameter keeps the step's value where that is not the old default.
+    `package_users` tells what relies on a package of the action, by its name. `held` is the version that the step was
+    copied from, None when it is gone. Properties of the template overwrite the step's (source: OctopusDeploy/Issues
+    8437); a parameter keeps the step's value where that is not the old default.
     """
     before: Document = action["Properties"]
     reasons: dict[str, list[str]] = {}
@@ -61,13 +63,18 @@ def updated(
             missing.append(name)
     for name in ("Octopus.Action.Template.Id", "Octopus.Action.Template.Version"):
         after[name] = str(wanted["Id"] if name.endswith("Id") else wanted["Version"])
-    outcome = MANUAL_MERGE if reasons else DEFAULT_MISSING if missing else SUCCESS
+    left = {package["Name"] for package in wanted["Packages"]}
+    removed = [package["Name"] for package in (held or {}).get("Packages", ()) if package["Name"] not in left]
+    in_use = [usage for name in removed for usage in package_users(name or "")]
+    outcome = (
+        MANUAL_MERGE if reasons else DEFAULT_MISSING if missing else PACKAGE_IN_USE if in_use else SUCCESS
+    )
     document = {
         "Id": action["Id"],
         "Outcome": outcome,
         "ManualMergeRequiredReasonsByPropertyName": reasons,
         "NamesOfNewParametersMissingDefaultValue": missing,
-        "RemovedPackageUsages": [],
+        "RemovedPackageUsages": in_use,
         "Links": {},
     }
     return document, after if outcome == SUCCESS else dict(before)
