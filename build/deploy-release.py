@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 1
-# digest: sha256:bb31668e9c2ff458dc349b4f27063287fbe787ed43dbd6045a83ac89338fd01c
+# digest: sha256:ca379157dc4c116b8ce56067377d8c4eddb85f6bf72468ad4242b649b5f1a73c
 
 from __future__ import annotations
 
@@ -591,7 +591,7 @@ class Log:
 # ---- generator/runtime/step.py ----
 
 MISCONFIGURED = "misconfigured"
-
+REFUSED = "refused"
 REFUSED_BY_SERVER = "refused by the server"
 CHILD_FAILED = "child failed"
 TIMED_OUT = "timed out"
@@ -1266,6 +1266,14 @@ def find_channel(api: Api, project: Mapping[str, Any], name: str) -> Mapping[str
     return find_named(api, channels, "channel of {}".format(project["Name"]), name)
 
 
+def find_default_channel(api: Api, project: Mapping[str, Any]) -> Mapping[str, Any]:
+    channels = list(api.pages("projects/{}/channels".format(project["Id"])))
+    for channel in channels:
+        if channel.get("IsDefault"):
+            return channel
+    raise NotFound("{} has no default channel that this account can see: name one".format(project["Name"]))
+
+
 def read_release(api: Api, project: Mapping[str, Any], number: str) -> Mapping[str, Any]:
     """The release of `project` with exactly that number; NotFound when there is none."""
     try:
@@ -1280,37 +1288,6 @@ def read_release(api: Api, project: Mapping[str, Any], number: str) -> Mapping[s
             )
         ) from None
     return found
-
-
-# ---- generator/runtime/connection.py ----
-
-CONNECTION_GRAMMARS: Mapping[str, Callable[[Any], Any]] = {
-    "server": parse_server_url,
-    "api_key": parse_credential,
-}
-
-
-def connect(parameters: Any, limit: timedelta, *, transport: Any = None) -> Api:
-    """The server, account and space that the form names. `limit` is how long this step may have to wait at most."""
-    step = parameters.step
-    api = Api(
-        parameters.server,
-        parameters.api_key,
-        transport=transport or urllib_transport(parameters.ca_file or ""),
-        tell=step.log.info,
-    )
-    expiry = token_expiry(parameters.api_key)
-    if expiry is not None:
-        left = timedelta(seconds=expiry - api.wall_clock())
-        if left.total_seconds() <= 0:
-            step.fail(MISCONFIGURED, f"{parameters.label('api_key')}: the access token has expired")
-        if left < limit:
-            step.log.warning(
-                f"The access token ends in {spoken(left)}, but this step may wait for {spoken(limit)}: "
-                "after that the server refuses every request with 401."
-            )
-    api.space = find_space(api, parameters.space)
-    return api
 
 
 # ---- generator/runtime/tasks.py ----
@@ -1529,6 +1506,14 @@ def find_current(api: Api, place: Place) -> Optional[Deployment]:
     return None
 
 
+def succeeded_deployments(api: Api, place: Place, channel_id: Optional[str]) -> Iterator[Deployment]:
+    """Every deployment there that succeeded, of that channel if one is given, newest first."""
+    query = {**place.query(), "channels": channel_id, "taskState": "Success"}
+    for document in api.pages("deployments", take=HISTORY_PAGE, **query):
+        if place.holds(document):
+            yield from (one for one in join_tasks(api, [document]) if one.task.state == "Success")
+
+
 def find_successor(
     api: Api, place: Place, deployment: Deployment, *, ignored: Container[str] = ()
 ) -> Optional[Deployment]:
@@ -1552,6 +1537,821 @@ def find_successor(
 def read_release_of(api: Api, deployment: Deployment) -> Mapping[str, Any]:
     document: Mapping[str, Any] = api.get(f"releases/{deployment.release_id}")
     return document
+
+
+# ---- generator/runtime/destinations.py ----
+
+PHASE = "phase:"
+ARROW = "->"
+EVERY = "*"
+
+
+class EnvironmentRule(NamedTuple):
+    """One line: `target` is an environment, or with `is_phase` a phase; `source` restricts it to one environment of our own."""
+
+    target: str
+    is_phase: bool
+    source: str = ""
+
+
+def parse_environments(lines: Sequence[str]) -> tuple[EnvironmentRule, ...]:
+    """`Name`, `phase: Name`, or as a map from the own environment `UAT -> Staging`. ValueError for a broken or mixed form."""
+    rules = []
+    for line in lines:
+        source, arrow, target = line.rpartition(ARROW)
+        source, target = source.strip(), target.strip()
+        is_phase = target.lower().startswith(PHASE)
+        name = target[len(PHASE) :].strip() if is_phase else target
+        if not name or (arrow and not source):
+            raise ValueError(f"the line {line!r} is none of: Name, phase: Name, Own environment -> Name")
+        rules.append(EnvironmentRule(name, is_phase, source))
+    if len({bool(rule.source) for rule in rules}) > 1:
+        raise ValueError("either all lines are a map with ->, or none is")
+    return tuple(rules)
+
+
+class LeftOut(NamedTuple):
+    """A place to which nothing can be deployed, and why."""
+
+    place: Place
+    reason: str
+
+
+class Destinations(NamedTuple):
+    places: Sequence[Place]
+    left_out: Sequence[LeftOut]
+
+
+def find_environments(
+    api: Api,
+    rules: Sequence[EnvironmentRule],
+    own_environment: str,
+    lifecycle_id: str,
+) -> list[Mapping[str, Any]]:
+    """The environments that `rules` mean, each once, in their order. Raises NotFound; a selection is never empty."""
+    if rules[0].source:
+        wanted = [rule for rule in rules if rule.source.lower() == own_environment.lower()]
+        if not wanted:
+            sources = ", ".join(dict.fromkeys(rule.source for rule in rules))
+            own = own_environment or "none, for this is not a deployment"
+            raise NotFound(f"the own environment ({own}) is on the left of no line: {sources}")
+        rules = wanted
+    found: dict[str, Mapping[str, Any]] = {}
+    for rule in rules:
+        if rule.is_phase:
+            for environment in environments_of_phase(api, lifecycle_id, rule.target):
+                found.setdefault(environment["Id"], environment)
+        else:
+            environment = find_named(api, "environments", "environment", rule.target)
+            found.setdefault(environment["Id"], environment)
+    return list(found.values())
+
+
+class Phase(NamedTuple):
+    name: str
+    environments: Sequence[str]
+    is_optional: bool
+
+
+def phases_of(api: Api, lifecycle_id: str) -> list[Phase]:
+    """The phases of a lifecycle with the ids of their environments.
+
+    Without phases each environment is one, in its order; a phase without environments has all that no earlier one names
+    (source: docs, Lifecycles).
+    """
+    lifecycle = api.get(f"lifecycles/{lifecycle_id}")
+    documents = lifecycle.get("Phases") or []
+    named: set[str] = set()
+    phases = []
+    everything: Optional[list[Mapping[str, Any]]] = None
+    if not documents:
+        everything = in_order(api)
+        return [Phase(one["Name"], [one["Id"]], False) for one in everything]
+    for document in documents:
+        ids = [
+            *(document.get("AutomaticDeploymentTargets") or ()),
+            *(document.get("OptionalDeploymentTargets") or ()),
+        ]
+        if not ids:
+            everything = in_order(api) if everything is None else everything
+            ids = [one["Id"] for one in everything if one["Id"] not in named]
+        named.update(ids)
+        phases.append(
+            Phase(document["Name"], list(dict.fromkeys(ids)), bool(document.get("IsOptionalPhase")))
+        )
+    return phases
+
+
+def in_order(api: Api) -> list[Mapping[str, Any]]:
+    return sorted(api.pages("environments"), key=lambda one: one.get("SortOrder") or 0)
+
+
+def environments_of_phase(api: Api, lifecycle_id: str, name: str) -> list[Mapping[str, Any]]:
+    phases = phases_of(api, lifecycle_id)
+    for phase in phases:
+        if phase.name.lower() == name.lower():
+            found = {one["Id"]: one for one in api.by_ids("environments", phase.environments)}
+            if not found:
+                raise NotFound(f"the phase {phase.name} has no environment that this account can see")
+            return [found[identifier] for identifier in phase.environments if identifier in found]
+    raise NotFound(absence("phase of the lifecycle", name, [phase.name for phase in phases]))
+
+
+def find_destinations(
+    api: Api,
+    project: Mapping[str, Any],
+    environments: Sequence[Mapping[str, Any]],
+    tenants: Optional[Sequence[str]],
+    own_tenant: str,
+) -> Destinations:
+    """Every environment with every tenant that is meant. `tenants` are names, `Set/Tag` and `*`; None or none is untenanted.
+
+    Raises NotFound for an unknown name, for a tag without a tenant, and when `*` means nobody.
+    """
+    mode = project.get("TenantedDeploymentMode") or "Untenanted"
+    # The parent's tenant is the field's own default: a project without tenants has no use for it.
+    if tenants and mode == "Untenanted" and [name.lower() for name in tenants] == [own_tenant.lower()]:
+        tenants = None
+    if not tenants:
+        if mode == "Tenanted":
+            raise StepFailure(
+                MISCONFIGURED, f"{project['Name']} is only deployed for tenants: name one, a tag, or *"
+            )
+        return Destinations([Place(project, environment, None) for environment in environments], [])
+    if mode == "Untenanted":
+        raise StepFailure(
+            MISCONFIGURED, f"{project['Name']} is not deployed for tenants, but the step names some"
+        )
+    chosen, takes_all = find_tenants(api, project, tenants)
+    places: list[Place] = []
+    left_out: list[LeftOut] = []
+    for environment in environments:
+        here = len(places)
+        for tenant in chosen:
+            place = Place(project, environment, tenant)
+            reason = why_not(place)
+            if not reason:
+                places.append(place)
+            elif not takes_all:
+                left_out.append(LeftOut(place, reason))
+        if takes_all and len(places) == here:
+            raise NotFound(f"no tenant is connected to {project['Name']} in {environment['Name']}")
+    return Destinations(places, left_out)
+
+
+def find_tenants(
+    api: Api, project: Mapping[str, Any], names: Sequence[str]
+) -> tuple[list[Mapping[str, Any]], bool]:
+    """The tenants that are meant, each once; and whether that is `*`, all that are connected to the project."""
+    if EVERY in names:
+        if len(names) > 1:
+            raise StepFailure(MISCONFIGURED, "* already means every connected tenant: remove the other lines")
+        connected = [
+            one for one in api.pages("tenants", projectId=project["Id"]) if is_connected(one, project)
+        ]
+        return connected, True
+    found: dict[str, Mapping[str, Any]] = {}
+    tags = [name for name in names if "/" in name]
+    for name in names:
+        if name not in tags:
+            tenant = find_named(api, "tenants", "tenant", name)
+            found.setdefault(tenant["Id"], tenant)
+    if tags:
+        for tenant in tenants_with(api, tags):
+            found.setdefault(tenant["Id"], tenant)
+    return list(found.values()), False
+
+
+def tenants_with(api: Api, tags: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Tenants with these tags: one of each set (source: docs, Tenant tags). A tag that nobody has is a mistake."""
+    everybody = list(api.pages("tenants"))
+    in_use = {tag.lower() for tenant in everybody for tag in tenant.get("TenantTags") or ()}
+    for tag in tags:
+        if tag.lower() not in in_use:
+            known = sorted({name for tenant in everybody for name in tenant.get("TenantTags") or ()})
+            raise NotFound("no tenant has the tag {!r} ({})".format(tag, hint_among(tag, known)))
+    wanted: dict[str, set[str]] = {}
+    for tag in tags:
+        wanted.setdefault(tag.lower().partition("/")[0], set()).add(tag.lower())
+    chosen = []
+    for tenant in everybody:
+        own = {tag.lower() for tag in tenant.get("TenantTags") or ()}
+        if all(alternatives & own for alternatives in wanted.values()):
+            chosen.append(tenant)
+    if not chosen:
+        raise NotFound("no tenant has all of these tags: " + ", ".join(tags))
+    return chosen
+
+
+def hint_among(name: str, names: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
+
+
+def is_connected(tenant: Mapping[str, Any], project: Mapping[str, Any]) -> bool:
+    return project["Id"] in (tenant.get("ProjectEnvironments") or {})
+
+
+def why_not(place: Place) -> str:
+    """Why nothing can be deployed for the place's tenant; "" when it can."""
+    tenant = place.tenant or {}
+    connected = (tenant.get("ProjectEnvironments") or {}).get(place.project["Id"])
+    if tenant.get("IsDisabled"):
+        return f"{tenant['Name']} is disabled"
+    if connected is None:
+        return f"{tenant['Name']} is not connected to {place.project['Name']}"
+    if place.environment["Id"] not in connected:
+        names = (
+            "no environment"
+            if not connected
+            else f"{len(connected)} other environment" + ("s" if len(connected) > 1 else "")
+        )
+        return f"{tenant['Name']} is connected to {place.project['Name']} in {names}, not in {place.environment['Name']}"
+    return ""
+
+
+def lifecycle_of(project: Mapping[str, Any], channel: Optional[Mapping[str, Any]]) -> str:
+    """The channel's own lifecycle, else the project's."""
+    return str((channel or {}).get("LifecycleId") or project["LifecycleId"])
+
+
+# ---- generator/runtime/releases.py ----
+
+RELEASE_WORDS = ("latest", "highest", "same")
+
+
+class ReleaseChoice(NamedTuple):
+    """`rule` is latest, highest, same, exact or range; `number` of an exact one, `admitted` of a range."""
+
+    rule: str
+    text: str
+    number: str = ""
+    admitted: Optional[VersionRange] = None
+
+    def __str__(self) -> str:
+        return self.text
+
+    def resolved(self, own_number: str) -> ReleaseChoice:
+        """With `same` replaced by the release that the running deployment itself deploys. Raises NotFound without one."""
+        if self.rule != "same":
+            return self
+        if not own_number:
+            raise NotFound("'same' means the release of the running deployment, and a runbook has none")
+        return ReleaseChoice("exact", own_number, number=own_number)
+
+    def admits(self, number: str) -> bool:
+        """Whether release `number` is meant: versions are compared as such (`1.0` is `1.0.0`), others as text, ignoring case."""
+        found = version_or_none(number)
+        if self.admitted is not None:
+            return found is not None and self.admitted.admits(found)
+        exact = version_or_none(self.number)
+        if found is not None and exact is not None:
+            return found.rank() == exact.rank()
+        return number.lower() == self.number.lower()
+
+
+def parse_release_choice(text: str) -> ReleaseChoice:
+    """`latest`, `highest`, `same`, a release number, `2026.4.*`, or a range such as `[1.0,2.0)`.
+
+    A number need not look like a version, for Octopus keeps older schemes; ValueError only for a broken range.
+    """
+    word = text.strip()
+    if word.lower() in RELEASE_WORDS:
+        return ReleaseChoice(word.lower(), word.lower())
+    if word[0] in "[(" or word.endswith("*") or "," in word:
+        return ReleaseChoice("range", word, admitted=parse_version_range(word))
+    return ReleaseChoice("exact", word, number=word)
+
+
+def choose_release(
+    api: Api,
+    project: Mapping[str, Any],
+    choice: ReleaseChoice,
+    channel: Optional[Mapping[str, Any]],
+    own_number: str,
+    *,
+    admits: Optional[Callable[[str], bool]] = None,
+) -> Mapping[str, Any]:
+    """The one release that `choice` means. `own_number` is the release that the running deployment itself deploys.
+
+    `admits` says which numbers may be chosen; one that is named exactly is not asked. `latest` is the newest by creation,
+    `highest` and ranges go by SemVer precedence over all releases. Raises NotFound.
+    """
+    if choice.rule in ("exact", "same"):
+        number = choice.resolved(own_number).number
+        release = read_release(api, project, number)
+        if channel is not None and release["ChannelId"] != channel["Id"]:
+            raise NotFound(
+                "release {} of {} is not in the channel {}".format(number, project["Name"], channel["Name"])
+            )
+        return release
+    # A channel's own list of releases has moved between server versions; the project's list has not.
+    path = "projects/{}/releases".format(project["Id"])
+    if choice.rule == "latest":
+        for release in api.pages(path, take=1 if channel is None and admits is None else PAGE_SIZE):
+            if (channel is None or release.get("ChannelId") == channel["Id"]) and (
+                admits is None or admits(release["Version"])
+            ):
+                return release
+        kind = " that the pre-release filter admits" if admits is not None else ""
+        raise NotFound("{} has no release{}{}".format(project["Name"], kind, within(channel)))
+    releases = [
+        release for release in api.pages(path) if channel is None or release.get("ChannelId") == channel["Id"]
+    ]
+    if admits is not None:
+        releases = [release for release in releases if admits(release["Version"])]
+    return highest_release(releases, choice, project, channel)
+
+
+def highest_release(
+    releases: list[Mapping[str, Any]],
+    choice: ReleaseChoice,
+    project: Mapping[str, Any],
+    channel: Optional[Mapping[str, Any]],
+) -> Mapping[str, Any]:
+    """The greatest admitted number; of equal ones the first. Numbers that are no versions cannot be compared and never win."""
+    ranked = []
+    for release in releases:
+        version = version_or_none(release["Version"])
+        if version is not None and (choice.admitted is None or choice.admitted.admits(version)):
+            ranked.append((version.rank(), release))
+    if not ranked:
+        raise NotFound(
+            "{} has no release that is {}{}: looked at {} releases".format(
+                project["Name"], choice, within(channel), len(releases)
+            )
+        )
+    best = ranked[0]
+    for candidate in ranked[1:]:
+        if candidate[0] > best[0]:
+            best = candidate
+    return best[1]
+
+
+def within(channel: Optional[Mapping[str, Any]]) -> str:
+    return " in the channel {}".format(channel["Name"]) if channel is not None else ""
+
+
+def is_newer(number: str, other: str) -> Any:
+    """Whether release `number` comes after `other`; None when one of the two is no version."""
+    ours, theirs = version_or_none(number), version_or_none(other)
+    if ours is None or theirs is None:
+        return None
+    return ours.rank() > theirs.rank()
+
+
+# ---- generator/runtime/choosing.py ----
+
+IN = re.compile(r"in\s+(?P<name>\S.*)", re.IGNORECASE)
+CREATE = re.compile(r"create(?:\s+(?P<number>\S+))?", re.IGNORECASE)
+PREVIOUS_PHASE = "previous phase"
+ORDER_IN_WORDS = {
+    "latest": "by creation, the newest first",
+    "highest": "by semantic versioning, the greatest first",
+    "range": "by semantic versioning, the greatest of that range first",
+    "exact": "exactly this number",
+    "same": "exactly this number",
+}
+
+
+def parse_deploy_choice(text: str) -> ReleaseChoice:
+    """Like `parse_release_choice`, and `in Test`, `in previous phase`, `create`, `create 1.2.3`, `create same`."""
+    word = " ".join(text.split())
+    if match := CREATE.fullmatch(word):
+        return ReleaseChoice("create", word, number=match.group("number") or "")
+    if match := IN.fullmatch(word):
+        name = match.group("name")
+        return ReleaseChoice("in", word, number=PREVIOUS_PHASE if name.lower() == PREVIOUS_PHASE else name)
+    return parse_release_choice(text)
+
+
+def parse_prerelease_filter(text: str) -> Callable[[str], bool]:
+    """`none`, `only`, or a pattern for the pre-release such as `rc*`: whether a release of that number may be chosen."""
+    import fnmatch
+
+    word = text.lower()
+
+    def admits(number: str) -> bool:
+        version = version_or_none(number)
+        if version is None:
+            return False
+        if word in ("none", "only"):
+            return bool(version.prerelease) is (word == "only")
+        return bool(version.prerelease) and fnmatch.fnmatchcase(".".join(version.prerelease).lower(), word)
+
+    return admits
+
+
+class Chosen(NamedTuple):
+    """The release for one place, and how it was found."""
+
+    release: Mapping[str, Any]
+    how: str
+
+
+class Chooser:
+    """Chooses the release for one place after the other; what does not depend on the place is looked up once."""
+
+    def __init__(
+        self,
+        api: Api,
+        project: Mapping[str, Any],
+        choice: ReleaseChoice,
+        channel: Optional[Mapping[str, Any]],
+        own_number: str,
+        admits: Optional[Callable[[str], bool]] = None,
+        create: Callable[[], Chosen] = lambda: Chosen({}, ""),
+    ) -> None:
+        self.api = api
+        self.project = project
+        self.choice = choice
+        self.channel = channel
+        self.own_number = own_number
+        self.admits = admits
+        self.create = create
+        self._everywhere: Optional[Chosen] = None
+        self._phases: Optional[list[Phase]] = None
+        self._names: dict[str, str] = {}
+
+    def choose(self, place: Place) -> Chosen:
+        """Raises NotFound when there is none."""
+        if self.choice.rule == "in":
+            return self.choose_proven(place)
+        if self._everywhere is None:
+            self._everywhere = self.create() if self.choice.rule == "create" else self.choose_once()
+        return self._everywhere
+
+    def choose_once(self) -> Chosen:
+        order = ORDER_IN_WORDS[self.choice.rule]
+        release = choose_release(
+            self.api, self.project, self.choice, self.channel, self.own_number, admits=self.admits
+        )
+        return Chosen(release, f"{self.choice}: {order}{within(self.channel)}")
+
+    # --- what has succeeded somewhere ------------------------------------------------------------------------------
+
+    def choose_proven(self, place: Place) -> Chosen:
+        """The release of the newest deployment that succeeded there, for the same tenant; back over optional phases."""
+        looked: list[str] = []
+        for environments in self.stages(place):
+            names = [self.name_of(identifier) for identifier in environments]
+            looked.append(" and ".join(names))
+            found = self.newest_success(place, environments)
+            if found is not None:
+                back = f", for nothing has in {', '.join(looked[:-1])}" if looked[:-1] else ""
+                tenant = f" for {place.tenant['Name']}" if place.tenant else ""
+                return Chosen(found, f"{self.choice}: what succeeded last in {looked[-1]}{tenant}{back}")
+        tenant = f" for {place.tenant['Name']}" if place.tenant else ""
+        raise NotFound(
+            "nothing of {}{} that counts has succeeded in {}{}".format(
+                self.project["Name"], within(self.channel), ", nor in ".join(looked), tenant
+            )
+        )
+
+    def stages(self, place: Place) -> Iterator[Sequence[str]]:
+        """Ids of the environments where to look, one stage after the other as long as the one before is optional."""
+        if self._phases is None:
+            self._phases = phases_of(self.api, lifecycle_of(self.project, self.channel))
+        phases = self._phases
+        if self.choice.number == PREVIOUS_PHASE:
+            index = phase_index(phases, place.environment["Id"]) - 1
+            if index < 0:
+                raise NotFound(
+                    f"{place.environment['Name']} is in no phase of the lifecycle that has one before it"
+                )
+            yield phases[index].environments
+        else:
+            environment = find_named(self.api, "environments", "environment", self.choice.number)
+            yield [environment["Id"]]
+            index = phase_index(phases, environment["Id"])
+        while index > 0 and phases[index].is_optional:
+            index -= 1
+            yield phases[index].environments
+
+    def newest_success(self, place: Place, environments: Sequence[str]) -> Optional[Mapping[str, Any]]:
+        best = None
+        for identifier in environments:
+            there = Place(self.project, {"Id": identifier, "Name": self.name_of(identifier)}, place.tenant)
+            channel = self.channel["Id"] if self.channel is not None else None
+            for deployment in succeeded_deployments(self.api, there, channel):
+                if best is not None and deployment.number < best[0]:
+                    break
+                release = read_release_of(self.api, deployment)
+                if self.admits is None or self.admits(release["Version"]):
+                    best = (deployment.number, release)
+                    break
+        return best[1] if best is not None else None
+
+    def name_of(self, environment_id: str) -> str:
+        if environment_id not in self._names:
+            found = self.api.by_ids("environments", [environment_id])
+            self._names[environment_id] = found[0]["Name"] if found else environment_id
+        return self._names[environment_id]
+
+
+def phase_index(phases: Sequence[Phase], environment_id: str) -> int:
+    """Where in the lifecycle the environment is; -1 when nowhere."""
+    for index, phase in enumerate(phases):
+        if environment_id in phase.environments:
+            return index
+    return -1
+
+
+# ---- generator/runtime/connection.py ----
+
+CONNECTION_GRAMMARS: Mapping[str, Callable[[Any], Any]] = {
+    "server": parse_server_url,
+    "api_key": parse_credential,
+}
+
+
+def connect(parameters: Any, limit: timedelta, *, transport: Any = None) -> Api:
+    """The server, account and space that the form names. `limit` is how long this step may have to wait at most."""
+    step = parameters.step
+    api = Api(
+        parameters.server,
+        parameters.api_key,
+        transport=transport or urllib_transport(parameters.ca_file or ""),
+        tell=step.log.info,
+    )
+    expiry = token_expiry(parameters.api_key)
+    if expiry is not None:
+        left = timedelta(seconds=expiry - api.wall_clock())
+        if left.total_seconds() <= 0:
+            step.fail(MISCONFIGURED, f"{parameters.label('api_key')}: the access token has expired")
+        if left < limit:
+            step.log.warning(
+                f"The access token ends in {spoken(left)}, but this step may wait for {spoken(limit)}: "
+                "after that the server refuses every request with 401."
+            )
+    api.space = find_space(api, parameters.space)
+    return api
+
+
+# ---- generator/runtime/creation.py ----
+
+MOST_TRIES = 5
+LOOK_FOR_LOST_RELEASE = 60.0
+LOOK_AGAIN = 5.0
+NEWEST_VERSIONS = 50
+
+
+class Recipe(NamedTuple):
+    """What a new release is made of. `number` "" is the next one; `packages` are `Step:Version`, `Step:Reference:Version`
+    or `PackageId:Version`; `key` names the intention, `since`: nothing of ours is older."""
+
+    number: str
+    packages: Sequence[str]
+    package_version: str
+    git_ref: str
+    git_commit: str
+    notes: str
+    key: str
+    since: Optional[datetime]
+
+    @property
+    def mark(self) -> str:
+        return f"[octosteps release {self.key}]"
+
+
+class PlannedRelease(NamedTuple):
+    """The body of the POST, and its packages in words."""
+
+    body: Mapping[str, Any]
+    words: str
+
+
+def find_made(api: Api, project: Mapping[str, Any], recipe: Recipe) -> Optional[Mapping[str, Any]]:
+    """The release that an earlier try of this step made."""
+    for release in api.pages("projects/{}/releases".format(project["Id"])):
+        assembled = moment_or_none(release.get("Assembled"))
+        if recipe.since is not None and assembled is not None and assembled < recipe.since:
+            return None
+        if recipe.mark in (release.get("ReleaseNotes") or ""):
+            return release
+    return None
+
+
+def find_numbered(api: Api, project: Mapping[str, Any], number: str) -> Optional[Mapping[str, Any]]:
+    try:
+        return read_release(api, project, number)
+    except NotFound:
+        return None
+
+
+def agrees(release: Mapping[str, Any], body: Mapping[str, Any]) -> str:
+    """Why a release of that number is not the one that is wanted; "" when it is."""
+    if release["ChannelId"] != body["ChannelId"]:
+        return "it is in another channel"
+    wanted = {package_key(one): one["Version"] for one in body["SelectedPackages"]}
+    found = {package_key(one): one["Version"] for one in release.get("SelectedPackages") or ()}
+    for key, version in wanted.items():
+        if found.get(key) != version:
+            return f"its package of {key[0]} is {found.get(key) or 'none'}, wanted {version}"
+    return ""
+
+
+def package_key(package: Mapping[str, Any]) -> tuple[str, str]:
+    return package.get("ActionName") or package.get("StepName") or "", package.get(
+        "PackageReferenceName"
+    ) or ""
+
+
+def plan_release(
+    api: Api, project: Mapping[str, Any], channel: Mapping[str, Any], recipe: Recipe
+) -> PlannedRelease:
+    """What is to be created, by reading alone."""
+    path = "deploymentprocesses/{}/template".format(project.get("DeploymentProcessId"))
+    reference = None
+    if project.get("IsVersionControlled"):
+        git_ref = recipe.git_ref or (project.get("PersistenceSettings") or {}).get("DefaultBranch") or "main"
+        reference = {"GitRef": git_ref}
+        if recipe.git_commit:
+            reference["GitCommit"] = recipe.git_commit
+        source = urllib.parse.quote(recipe.git_commit or git_ref, safe="")
+        path = "projects/{}/{}/deploymentprocesses/template".format(project["Id"], source)
+    elif recipe.git_ref or recipe.git_commit:
+        raise StepFailure(MISCONFIGURED, f"{project['Name']} is not version-controlled: it has no git_ref")
+    template = api.get(path, channel=channel["Id"])
+    packages = select_packages(api, channel, template.get("Packages") or [], recipe)
+    number = recipe.number or next_number(template, packages)
+    body = {
+        "SpaceId": api.space,
+        "ProjectId": project["Id"],
+        "ChannelId": channel["Id"],
+        "Version": number,
+        "SelectedPackages": packages,
+        "ReleaseNotes": "\n\n".join(part for part in (recipe.notes, recipe.mark) if part),
+    }
+    if reference is not None:
+        body["VersionControlReference"] = reference
+    words = ", ".join(f"{one['ActionName']} {one['Version']}" for one in packages)
+    source_words = f" from {recipe.git_commit or reference['GitRef']}" if reference is not None else ""
+    return PlannedRelease(
+        body, f"{number} in the channel {channel['Name']}{source_words}" + (f" with {words}" if words else "")
+    )
+
+
+def next_number(template: Mapping[str, Any], packages: Sequence[Mapping[str, Any]]) -> str:
+    """The next by the project's own rule: an increment, or the version of one of its packages."""
+    if template.get("NextVersionIncrement"):
+        return str(template["NextVersionIncrement"])
+    donor = (
+        template.get("VersioningPackageStepName") or "",
+        template.get("VersioningPackageReferenceName") or "",
+    )
+    for package in packages:
+        if package_key(package) == donor:
+            return str(package["Version"])
+    raise NotFound("the project does not say which number comes next: write create NUMBER")
+
+
+def select_packages(
+    api: Api, channel: Mapping[str, Any], wanted: Sequence[Mapping[str, Any]], recipe: Recipe
+) -> list[Mapping[str, Any]]:
+    """A version for every package of the process: as named, else the newest that the channel's rule allows."""
+    unused = set(recipe.packages)
+    selected: list[Mapping[str, Any]] = []
+    for package in wanted:
+        action, reference = (
+            package.get("ActionName") or package.get("StepName") or "",
+            package.get("PackageReferenceName") or "",
+        )
+        version = recipe.package_version or package.get("FixedVersion") or ""
+        for text in recipe.packages:
+            name, _, number = text.rpartition(":")
+            names = {action, f"{action}:{reference}", package.get("PackageId") or ""}
+            if name.lower() in {one.lower() for one in names if one}:
+                version = number
+                unused.discard(text)
+        selected.append(
+            {
+                "ActionName": action,
+                "PackageReferenceName": reference,
+                "Version": version or newest_version(api, channel, package, action, reference),
+            }
+        )
+    if unused:
+        known = ", ".join(dict.fromkeys(one.get("ActionName") or "" for one in wanted)) or "none"
+        raise NotFound(
+            f"the process has no package for {', '.join(sorted(unused))} (steps with packages: {known})"
+        )
+    return selected
+
+
+def newest_version(
+    api: Api, channel: Mapping[str, Any], package: Mapping[str, Any], action: str, reference: str
+) -> str:
+    """The newest that the channel's rule for this package allows, or of all when it has none. Raises NotFound."""
+    versions, tag = "", ""
+    for rule in channel.get("Rules") or ():
+        for one in rule.get("ActionPackages") or ():
+            if (one.get("DeploymentAction"), one.get("PackageReference") or "") == (action, reference):
+                versions, tag = rule.get("VersionRange") or "", rule.get("Tag") or ""
+    feed, name = package["FeedId"], package["PackageId"]
+    page = api.get(
+        f"feeds/{feed}/packages/versions",
+        packageId=name,
+        take=NEWEST_VERSIONS,
+        versionRange=versions or None,
+        preReleaseTag=tag or None,
+        includePreRelease="true",
+    )
+    for item in page.get("Items") or ():
+        if rule_admits(item["Version"], versions, tag):
+            return str(item["Version"])
+    rule_words = (
+        f" that the channel {channel['Name']} allows ({' '.join(part for part in (versions, tag) if part)})"
+    )
+    raise NotFound(
+        f"the feed has no version of {name}"
+        + (rule_words if versions or tag else "")
+        + f", for the step {action}"
+    )
+
+
+def rule_admits(number: str, versions: str, tag: str) -> bool:
+    """Whether a channel's rule admits the version: a NuGet range, where a lone version means that or newer, and a regular
+    expression for the pre-release (source: docs, Channels). What cannot be read here, the server's own filter has judged."""
+    version = version_or_none(number)
+    if version is None:
+        return True
+    if versions:
+        lone = version_or_none(versions)
+        try:
+            admitted = (
+                version.rank() >= lone.rank() if lone else parse_version_range(versions).admits(version)
+            )
+        except ValueError:
+            admitted = True
+        if not admitted:
+            return False
+    try:
+        return not tag or re.search(tag, ".".join(version.prerelease)) is not None
+    except re.error:
+        return True
+
+
+def create_release(
+    api: Api, project: Mapping[str, Any], channel: Mapping[str, Any], recipe: Recipe
+) -> tuple[Mapping[str, Any], str]:
+    """The release, and how it came about. Raises StepFailure when the number is taken by a release that is another one."""
+    made = find_made(api, project, recipe)
+    if made is not None:
+        return made, "an earlier run of this step created it"
+    for _ in range(MOST_TRIES):
+        planned = plan_release(api, project, channel, recipe)
+        number = planned.body["Version"]
+        found = find_numbered(api, project, number) if recipe.number else None
+        if found is None:
+            found = post_release(api, project, planned.body)
+            if found is not None and recipe.mark in (found.get("ReleaseNotes") or ""):
+                return found, f"created: {planned.words}"
+        if found is not None and recipe.mark in (found.get("ReleaseNotes") or ""):
+            return found, "another run of this step created it"
+        if found is not None and recipe.number:
+            why = agrees(found, planned.body)
+            if why:
+                raise StepFailure(
+                    MISCONFIGURED, f"{project['Name']} has a release {number} already, and {why}"
+                )
+            return found, "it exists already"
+        api.tell(f"The number {number} has just been taken by somebody else.")
+    raise StepFailure(
+        GAVE_UP,
+        f"every next number of {project['Name']} was taken {MOST_TRIES} times before it could be created",
+    )
+
+
+def post_release(
+    api: Api, project: Mapping[str, Any], body: Mapping[str, Any]
+) -> Optional[Mapping[str, Any]]:
+    """The release of that number after one POST, whoever made it; None when it is to be tried again."""
+    number = body["Version"]
+    try:
+        made: Mapping[str, Any] = api.post("releases", body)
+        return made
+    except LostAnswer as error:
+        api.tell(
+            f"{error.sentence}. Looking for {LOOK_FOR_LOST_RELEASE:.0f} s whether it was created all the same."
+        )
+        deadline = api.clock() + LOOK_FOR_LOST_RELEASE
+        while api.clock() < deadline:
+            found = find_numbered(api, project, number)
+            if found is not None:
+                return found
+            api.sleep(LOOK_AGAIN)
+        return None
+    except ApiError as error:
+        if error.status == 429:
+            api.sleep(max(LOOK_AGAIN, min(error.retry_after, LOOK_FOR_LOST_RELEASE)))
+            return None
+        found = find_numbered(api, project, number)
+        if found is None:
+            raise
+        return found
 
 
 # ---- generator/runtime/markers.py ----
@@ -1616,123 +2416,6 @@ def own_task(step: Any) -> ParentTask:
         return ParentTask("", "", "")
     server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
     return ParentTask(server, step.variable("Octopus.Space.Id"), task)
-
-
-# ---- generator/runtime/releases.py ----
-
-RELEASE_WORDS = ("latest", "highest", "same")
-
-
-class ReleaseChoice(NamedTuple):
-    """`rule` is latest, highest, same, exact or range; `number` of an exact one, `admitted` of a range."""
-
-    rule: str
-    text: str
-    number: str = ""
-    admitted: Optional[VersionRange] = None
-
-    def __str__(self) -> str:
-        return self.text
-
-    def resolved(self, own_number: str) -> ReleaseChoice:
-        """With `same` replaced by the release that the running deployment itself deploys. Raises NotFound without one."""
-        if self.rule != "same":
-            return self
-        if not own_number:
-            raise NotFound("'same' means the release of the running deployment, and a runbook has none")
-        return ReleaseChoice("exact", own_number, number=own_number)
-
-    def admits(self, number: str) -> bool:
-        """Whether release `number` is meant: versions are compared as such (`1.0` is `1.0.0`), others as text, ignoring case."""
-        found = version_or_none(number)
-        if self.admitted is not None:
-            return found is not None and self.admitted.admits(found)
-        exact = version_or_none(self.number)
-        if found is not None and exact is not None:
-            return found.rank() == exact.rank()
-        return number.lower() == self.number.lower()
-
-
-def parse_release_choice(text: str) -> ReleaseChoice:
-    """`latest`, `highest`, `same`, a release number, `2026.4.*`, or a range such as `[1.0,2.0)`.
-
-    A number need not look like a version, for Octopus keeps older schemes; ValueError only for a broken range.
-    """
-    word = text.strip()
-    if word.lower() in RELEASE_WORDS:
-        return ReleaseChoice(word.lower(), word.lower())
-    if word[0] in "[(" or word.endswith("*") or "," in word:
-        return ReleaseChoice("range", word, admitted=parse_version_range(word))
-    return ReleaseChoice("exact", word, number=word)
-
-
-def choose_release(
-    api: Api,
-    project: Mapping[str, Any],
-    choice: ReleaseChoice,
-    channel: Optional[Mapping[str, Any]],
-    own_number: str,
-) -> Mapping[str, Any]:
-    """The one release that `choice` means. `own_number` is the release that the running deployment itself deploys.
-
-    `latest` is the newest by creation, `highest` and ranges go by SemVer precedence over all releases. Raises NotFound.
-    """
-    if choice.rule in ("exact", "same"):
-        number = choice.resolved(own_number).number
-        release = read_release(api, project, number)
-        if channel is not None and release["ChannelId"] != channel["Id"]:
-            raise NotFound(
-                "release {} of {} is not in the channel {}".format(number, project["Name"], channel["Name"])
-            )
-        return release
-    # A channel's own list of releases has moved between server versions; the project's list has not.
-    path = "projects/{}/releases".format(project["Id"])
-    if choice.rule == "latest":
-        for release in api.pages(path, take=1 if channel is None else PAGE_SIZE):
-            if channel is None or release.get("ChannelId") == channel["Id"]:
-                return release
-        raise NotFound("{} has no release{}".format(project["Name"], within(channel)))
-    releases = [
-        release for release in api.pages(path) if channel is None or release.get("ChannelId") == channel["Id"]
-    ]
-    return highest_release(releases, choice, project, channel)
-
-
-def highest_release(
-    releases: list[Mapping[str, Any]],
-    choice: ReleaseChoice,
-    project: Mapping[str, Any],
-    channel: Optional[Mapping[str, Any]],
-) -> Mapping[str, Any]:
-    """The greatest admitted number; of equal ones the first. Numbers that are no versions cannot be compared and never win."""
-    ranked = []
-    for release in releases:
-        version = version_or_none(release["Version"])
-        if version is not None and (choice.admitted is None or choice.admitted.admits(version)):
-            ranked.append((version.rank(), release))
-    if not ranked:
-        raise NotFound(
-            "{} has no release that is {}{}: looked at {} releases".format(
-                project["Name"], choice, within(channel), len(releases)
-            )
-        )
-    best = ranked[0]
-    for candidate in ranked[1:]:
-        if candidate[0] > best[0]:
-            best = candidate
-    return best[1]
-
-
-def within(channel: Optional[Mapping[str, Any]]) -> str:
-    return " in the channel {}".format(channel["Name"]) if channel is not None else ""
-
-
-def is_newer(number: str, other: str) -> Any:
-    """Whether release `number` comes after `other`; None when one of the two is no version."""
-    ours, theirs = version_or_none(number), version_or_none(other)
-    if ours is None or theirs is None:
-        return None
-    return ours.rank() > theirs.rank()
 
 
 # ---- generator/runtime/once.py ----
@@ -2521,14 +3204,16 @@ class Terms(NamedTuple):
 class Delivery:
     """One place: the release for it, what was decided, and what became of it. Without an errand nothing is to be done there."""
 
-    def __init__(self, place: Place, release: Mapping[str, Any], errand: Optional[Errand]) -> None:
+    def __init__(
+        self, place: Place, release: Mapping[str, Any], errand: Optional[Errand], *, skipped: str = ""
+    ) -> None:
         self.place = place
         self.release = release
         self.errand = errand
         self.decision: Optional[Decision] = None
         self.child: Optional[Child] = None
         self.watch: Optional[Watch] = None
-        self.skipped = ""
+        self.skipped = skipped
         self.given_up = ""  # why this step asked to cancel the child
         self.kind_given_up = TIMED_OUT
         self.failure: Optional[StepFailure] = None
@@ -2837,242 +3522,113 @@ def failure_of(deliveries: Sequence[Delivery]) -> Optional[StepFailure]:
     return StepFailure(failures[0].kind, f"{len(failures)} of {len(deliveries)} failed: {told}{more}")
 
 
-# ---- generator/runtime/destinations.py ----
+# ---- generator/runtime/obstacles.py ----
 
-PHASE = "phase:"
-ARROW = "->"
-EVERY = "*"
+LIFECYCLE, OTHER = "lifecycle", "other"
 
 
-class EnvironmentRule(NamedTuple):
-    """One line: `target` is an environment, or with `is_phase` a phase; `source` restricts it to one environment of our own."""
+class Obstacles:
+    """Looks for them; what concerns a release in all places is read once. `start`: when the deployments are to begin."""
 
-    target: str
-    is_phase: bool
-    source: str = ""
+    def __init__(self, api: Api, start: datetime) -> None:
+        self.api = api
+        self.start = start
+        self._templates: dict[str, Mapping[str, Any]] = {}
+        self._missing: dict[str, list[str]] = {}
+        self._freezes: Optional[list[Mapping[str, Any]]] = None
 
+    def find(self, place: Place, release: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """(LIFECYCLE or OTHER, the reason in words), for everything that stands in the way."""
+        found = [(OTHER, reason) for reason in [*self.missing_packages(release), *self.freezes(place)]]
+        refusal = self.lifecycle_refusal(place, release)
+        return [*found, (LIFECYCLE, refusal)] if refusal else found
 
-def parse_environments(lines: Sequence[str]) -> tuple[EnvironmentRule, ...]:
-    """`Name`, `phase: Name`, or as a map from the own environment `UAT -> Staging`. ValueError for a broken or mixed form."""
-    rules = []
-    for line in lines:
-        source, arrow, target = line.rpartition(ARROW)
-        source, target = source.strip(), target.strip()
-        is_phase = target.lower().startswith(PHASE)
-        name = target[len(PHASE) :].strip() if is_phase else target
-        if not name or (arrow and not source):
-            raise ValueError(f"the line {line!r} is none of: Name, phase: Name, Own environment -> Name")
-        rules.append(EnvironmentRule(name, is_phase, source))
-    if len({bool(rule.source) for rule in rules}) > 1:
-        raise ValueError("either all lines are a map with ->, or none is")
-    return tuple(rules)
+    def template(self, release: Mapping[str, Any]) -> Mapping[str, Any]:
+        if release["Id"] not in self._templates:
+            self._templates[release["Id"]] = self.api.get(f"releases/{release['Id']}/deployments/template")
+        return self._templates[release["Id"]]
 
+    def lifecycle_refusal(self, place: Place, release: Mapping[str, Any]) -> str:
+        """Why the lifecycle does not let the release go there now; "" when it does. `PromoteTo` has what it allows."""
+        template = self.template(release)
+        allowed = template.get("PromoteTo") or []
+        if place.tenant is not None:
+            allowed = []
+            for promotion in template.get("TenantPromotions") or ():
+                if promotion["Id"] == place.tenant_id:
+                    allowed = promotion.get("PromoteTo") or []
+        if any(one["Id"] == place.environment["Id"] for one in allowed) or self.was_there(place, release):
+            return ""
+        number, names = release["Version"], ", ".join(one["Name"] for one in allowed)
+        defects = self.defects(release)
+        if defects:
+            return f"{place}: the progression of {number} is blocked: {'; '.join(defects)}"
+        where = f"it may go to {names}" if names else "it may go nowhere"
+        return f"{place}: the lifecycle does not let {number} go there now ({where})"
 
-class LeftOut(NamedTuple):
-    """A place to which nothing can be deployed, and why."""
+    def was_there(self, place: Place, release: Mapping[str, Any]) -> bool:
+        """A release may always go again where it has been (source: OctopusDeploy/Issues 2449)."""
+        return any(place.holds(one) for one in self.api.pages(f"releases/{release['Id']}/deployments"))
 
-    place: Place
-    reason: str
-
-
-class Destinations(NamedTuple):
-    places: Sequence[Place]
-    left_out: Sequence[LeftOut]
-
-
-def find_environments(
-    api: Api,
-    rules: Sequence[EnvironmentRule],
-    own_environment: str,
-    lifecycle_id: str,
-) -> list[Mapping[str, Any]]:
-    """The environments that `rules` mean, each once, in their order. Raises NotFound; a selection is never empty."""
-    if rules[0].source:
-        wanted = [rule for rule in rules if rule.source.lower() == own_environment.lower()]
-        if not wanted:
-            sources = ", ".join(dict.fromkeys(rule.source for rule in rules))
-            own = own_environment or "none, for this is not a deployment"
-            raise NotFound(f"the own environment ({own}) is on the left of no line: {sources}")
-        rules = wanted
-    found: dict[str, Mapping[str, Any]] = {}
-    for rule in rules:
-        if rule.is_phase:
-            for environment in environments_of_phase(api, lifecycle_id, rule.target):
-                found.setdefault(environment["Id"], environment)
-        else:
-            environment = find_named(api, "environments", "environment", rule.target)
-            found.setdefault(environment["Id"], environment)
-    return list(found.values())
-
-
-class Phase(NamedTuple):
-    name: str
-    environments: Sequence[str]
-    is_optional: bool
-
-
-def phases_of(api: Api, lifecycle_id: str) -> list[Phase]:
-    """The phases of a lifecycle with the ids of their environments.
-
-    Without phases each environment is one, in its order; a phase without environments has all that no earlier one names
-    (source: docs, Lifecycles).
-    """
-    lifecycle = api.get(f"lifecycles/{lifecycle_id}")
-    documents = lifecycle.get("Phases") or []
-    named: set[str] = set()
-    phases = []
-    everything: Optional[list[Mapping[str, Any]]] = None
-    if not documents:
-        everything = in_order(api)
-        return [Phase(one["Name"], [one["Id"]], False) for one in everything]
-    for document in documents:
-        ids = [
-            *(document.get("AutomaticDeploymentTargets") or ()),
-            *(document.get("OptionalDeploymentTargets") or ()),
+    def defects(self, release: Mapping[str, Any]) -> list[str]:
+        items = self.api.get(f"releases/{release['Id']}/defects").get("Items") or ()
+        return [
+            str(one.get("Description") or "a defect without a description")
+            for one in items
+            if one.get("Status") == "Unresolved"
         ]
-        if not ids:
-            everything = in_order(api) if everything is None else everything
-            ids = [one["Id"] for one in everything if one["Id"] not in named]
-        named.update(ids)
-        phases.append(
-            Phase(document["Name"], list(dict.fromkeys(ids)), bool(document.get("IsOptionalPhase")))
-        )
-    return phases
 
-
-def in_order(api: Api) -> list[Mapping[str, Any]]:
-    return sorted(api.pages("environments"), key=lambda one: one.get("SortOrder") or 0)
-
-
-def environments_of_phase(api: Api, lifecycle_id: str, name: str) -> list[Mapping[str, Any]]:
-    phases = phases_of(api, lifecycle_id)
-    for phase in phases:
-        if phase.name.lower() == name.lower():
-            found = {one["Id"]: one for one in api.by_ids("environments", phase.environments)}
-            if not found:
-                raise NotFound(f"the phase {phase.name} has no environment that this account can see")
-            return [found[identifier] for identifier in phase.environments if identifier in found]
-    raise NotFound(absence("phase of the lifecycle", name, [phase.name for phase in phases]))
-
-
-def find_destinations(
-    api: Api,
-    project: Mapping[str, Any],
-    environments: Sequence[Mapping[str, Any]],
-    tenants: Optional[Sequence[str]],
-    own_tenant: str,
-) -> Destinations:
-    """Every environment with every tenant that is meant. `tenants` are names, `Set/Tag` and `*`; None or none is untenanted.
-
-    Raises NotFound for an unknown name, for a tag without a tenant, and when `*` means nobody.
-    """
-    mode = project.get("TenantedDeploymentMode") or "Untenanted"
-    # The parent's tenant is the field's own default: a project without tenants has no use for it.
-    if tenants and mode == "Untenanted" and [name.lower() for name in tenants] == [own_tenant.lower()]:
-        tenants = None
-    if not tenants:
-        if mode == "Tenanted":
-            raise StepFailure(
-                MISCONFIGURED, f"{project['Name']} is only deployed for tenants: name one, a tag, or *"
+    def missing_packages(self, release: Mapping[str, Any]) -> list[str]:
+        """Packages that their feed no longer has. Servers that cannot tell are believed to have them."""
+        identifier = release["Id"]
+        if identifier not in self._missing:
+            document = self.ask(
+                f"releases/{identifier}/missingpackages", "Missing packages are not looked for"
             )
-        return Destinations([Place(project, environment, None) for environment in environments], [])
-    if mode == "Untenanted":
-        raise StepFailure(
-            MISCONFIGURED, f"{project['Name']} is not deployed for tenants, but the step names some"
-        )
-    chosen, takes_all = find_tenants(api, project, tenants)
-    places: list[Place] = []
-    left_out: list[LeftOut] = []
-    for environment in environments:
-        here = len(places)
-        for tenant in chosen:
-            place = Place(project, environment, tenant)
-            reason = why_not(place)
-            if not reason:
-                places.append(place)
-            elif not takes_all:
-                left_out.append(LeftOut(place, reason))
-        if takes_all and len(places) == here:
-            raise NotFound(f"no tenant is connected to {project['Name']} in {environment['Name']}")
-    return Destinations(places, left_out)
+            names = [
+                f"{one.get('Id')} {one.get('Version')}" for one in (document or {}).get("Packages") or ()
+            ]
+            self._missing[identifier] = names
+        number, names = release["Version"], self._missing[identifier]
+        return [f"{number} needs packages that its feeds do not have: {', '.join(names)}"] if names else []
+
+    def freezes(self, place: Place) -> list[str]:
+        """Deployment freezes that hold there when the deployment is to begin."""
+        if self._freezes is None:
+            path = "/api/deploymentfreezes"
+            document = self.ask(path, "Deployment freezes are not looked for", skip=0, take=1000)
+            self._freezes = list((document or {}).get("DeploymentFreezes") or ())
+        reasons = []
+        for freeze in self._freezes:
+            start, end = moment_or_none(freeze.get("Start")), moment_or_none(freeze.get("End"))
+            if start and end and start <= self.start < end and freeze_holds(freeze, place):
+                reasons.append(
+                    f"{place}: the deployment freeze {freeze['Name']} holds until {end:%Y-%m-%d %H:%M} UTC"
+                )
+        return reasons
+
+    def ask(self, path: str, otherwise: str, **query: Any) -> Optional[Mapping[str, Any]]:
+        """The document; None where the server does not know the request, or the account may not make it."""
+        try:
+            document: Mapping[str, Any] = self.api.get(path, **query)
+        except ApiError as error:
+            if error.status == 401:
+                raise
+            self.api.tell(f"{otherwise}: {error.sentence}")
+            return None
+        return document
 
 
-def find_tenants(
-    api: Api, project: Mapping[str, Any], names: Sequence[str]
-) -> tuple[list[Mapping[str, Any]], bool]:
-    """The tenants that are meant, each once; and whether that is `*`, all that are connected to the project."""
-    if EVERY in names:
-        if len(names) > 1:
-            raise StepFailure(MISCONFIGURED, "* already means every connected tenant: remove the other lines")
-        connected = [
-            one for one in api.pages("tenants", projectId=project["Id"]) if is_connected(one, project)
-        ]
-        return connected, True
-    found: dict[str, Mapping[str, Any]] = {}
-    tags = [name for name in names if "/" in name]
-    for name in names:
-        if name not in tags:
-            tenant = find_named(api, "tenants", "tenant", name)
-            found.setdefault(tenant["Id"], tenant)
-    if tags:
-        for tenant in tenants_with(api, tags):
-            found.setdefault(tenant["Id"], tenant)
-    return list(found.values()), False
-
-
-def tenants_with(api: Api, tags: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Tenants with these tags: one of each set (source: docs, Tenant tags). A tag that nobody has is a mistake."""
-    everybody = list(api.pages("tenants"))
-    in_use = {tag.lower() for tenant in everybody for tag in tenant.get("TenantTags") or ()}
-    for tag in tags:
-        if tag.lower() not in in_use:
-            known = sorted({name for tenant in everybody for name in tenant.get("TenantTags") or ()})
-            raise NotFound("no tenant has the tag {!r} ({})".format(tag, hint_among(tag, known)))
-    wanted: dict[str, set[str]] = {}
-    for tag in tags:
-        wanted.setdefault(tag.lower().partition("/")[0], set()).add(tag.lower())
-    chosen = []
-    for tenant in everybody:
-        own = {tag.lower() for tag in tenant.get("TenantTags") or ()}
-        if all(alternatives & own for alternatives in wanted.values()):
-            chosen.append(tenant)
-    if not chosen:
-        raise NotFound("no tenant has all of these tags: " + ", ".join(tags))
-    return chosen
-
-
-def hint_among(name: str, names: Sequence[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
-
-
-def is_connected(tenant: Mapping[str, Any], project: Mapping[str, Any]) -> bool:
-    return project["Id"] in (tenant.get("ProjectEnvironments") or {})
-
-
-def why_not(place: Place) -> str:
-    """Why nothing can be deployed for the place's tenant; "" when it can."""
-    tenant = place.tenant or {}
-    connected = (tenant.get("ProjectEnvironments") or {}).get(place.project["Id"])
-    if tenant.get("IsDisabled"):
-        return f"{tenant['Name']} is disabled"
-    if connected is None:
-        return f"{tenant['Name']} is not connected to {place.project['Name']}"
-    if place.environment["Id"] not in connected:
-        names = (
-            "no environment"
-            if not connected
-            else f"{len(connected)} other environment" + ("s" if len(connected) > 1 else "")
-        )
-        return f"{tenant['Name']} is connected to {place.project['Name']} in {names}, not in {place.environment['Name']}"
-    return ""
-
-
-def lifecycle_of(project: Mapping[str, Any], channel: Optional[Mapping[str, Any]]) -> str:
-    """The channel's own lifecycle, else the project's."""
-    return str((channel or {}).get("LifecycleId") or project["LifecycleId"])
+def freeze_holds(freeze: Mapping[str, Any], place: Place) -> bool:
+    """Source: docs, API reference, deployment-freeze."""
+    project, environment = place.project["Id"], place.environment["Id"]
+    if environment in (freeze.get("ProjectEnvironmentScope") or {}).get(project, ()):
+        return True
+    return any(
+        (scope.get("TenantId"), scope.get("ProjectId"), scope.get("EnvironmentId"))
+        == (place.tenant_id, project, environment)
+        for scope in freeze.get("TenantProjectEnvironmentScope") or ()
+    )
 
 
 # ---- generator/runtime/options.py ----
@@ -3137,6 +3693,11 @@ def parse_count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise ValueError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Names parted by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 # ---- generator/runtime/orphans.py ----
@@ -3432,19 +3993,29 @@ def cancel_guarded(api: Api, keys: Container[str], project_id: str) -> None:
 
 # ---- templates/steps/deploy_release.py ----
 
+NO_RELEASE: Mapping[str, Any] = {"Id": "", "Version": ""}
+
+
 def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
     """*More options*, each with what holds when it is not given."""
     table = {
         "at_once": Option(parse_count),
         "if_one_fails": Option(one_of(GO_ON, STOP, CANCEL), GO_ON),
         "not_connected": Option(one_of("skip", "fail"), "skip"),
+        "not_found": Option(one_of("skip", "fail"), "fail"),
+        "pre_release": Option(parse_prerelease_filter),
+        "packages": Option(parse_names, ()),
+        "package_version": Option(str, ""),
+        "git_ref": Option(str, ""),
+        "git_commit": Option(str, ""),
+        "release_notes": Option(str, ""),
         "warnings": Option(one_of("pass", "fail"), "pass"),
         "watchdog": Option(parse_switch, True),
     }
     return parse_options(table, pairs)
 
 
-@reads(release=parse_release_choice, environment=parse_environments, more=parse_more, **CONNECTION_GRAMMARS)
+@reads(release=parse_deploy_choice, environment=parse_environments, more=parse_more, **CONNECTION_GRAMMARS)
 def main(parameters: Parameters) -> None:
     step: Step = parameters.step
     more = parameters.more or parse_more({})
@@ -3458,6 +4029,7 @@ def main(parameters: Parameters) -> None:
     decide_all(api, deliveries)
     for delivery in deliveries:
         tell_decision(step, delivery)
+    check_obstacles(api, step, more, deliveries)
     if parameters.what_if:
         tell_what_if(step, deliveries)
         return
@@ -3508,24 +4080,90 @@ def plan_deliveries(
         step.log.info(
             f"{project['Name']} is not deployed for tenants, and so not for {own_tenant} in particular."
         )
-    release = find_release(api, parameters, project, channel)
+    chooser = Chooser(
+        api,
+        project,
+        parameters.release,
+        channel,
+        step.variable("Octopus.Release.Number"),
+        more["pre_release"],
+        lambda: create_by_form(api, parameters, more, project, channel),
+    )
     make = ErrandMaker(api, parameters)
-    deliveries = [Delivery(place, release, make.errand(place, release)) for place in found.places]
-    for place, reason in found.left_out:
-        left_out = Delivery(place, release, None)
-        left_out.skip(reason)
-        deliveries.append(left_out)
+    deliveries = [
+        Delivery(place, NO_RELEASE, None, skipped=f"{place}: {reason}") for place, reason in found.left_out
+    ]
+    told: set[str] = set()
+    for place in found.places:
+        try:
+            release, how = chooser.choose(place)
+        except NotFound as missing:
+            if more["not_found"] == "fail":
+                raise
+            deliveries.append(Delivery(place, NO_RELEASE, None, skipped=f"{place}: {missing.sentence}"))
+            continue
+        words = f"Release: {release['Version']} of {project['Name']} ({how})"
+        if words not in told:
+            told.add(words)
+            step.log.info(words)
+        deliveries.append(Delivery(place, release, make.errand(place, release)))
     return deliveries
 
 
-def find_release(
-    api: Api, parameters: Parameters, project: Mapping[str, Any], channel: Optional[Mapping[str, Any]]
-) -> Mapping[str, Any]:
+def create_by_form(
+    api: Api,
+    parameters: Parameters,
+    more: Mapping[str, Any],
+    project: Mapping[str, Any],
+    channel: Optional[Mapping[str, Any]],
+) -> Chosen:
+    """The release that is to be created; only planned under what-if."""
     step: Step = parameters.step
-    own_number = step.variable("Octopus.Release.Number")
-    release = choose_release(api, project, parameters.release, channel, own_number)
-    step.log.info(f"Release: {release['Version']} of {project['Name']} ({parameters.release})")
-    return release
+    number = parameters.release.number
+    if number.lower() == "same":
+        number = step.variable("Octopus.Release.Number")
+        if not number:
+            raise NotFound(
+                "'create same' means the release of the running deployment, and a runbook has none"
+            )
+    channel = channel or find_default_channel(api, project)
+    since = own_queue_time(api, step)
+    recipe = Recipe(
+        number=number,
+        packages=more["packages"],
+        package_version=more["package_version"],
+        git_ref=more["git_ref"],
+        git_commit=more["git_commit"],
+        notes="\n\n".join(part for part in (more["release_notes"], sentence_for_people(step)) if part),
+        key=intention_key([*own_identity(step), project["Id"], channel["Id"], "release"]),
+        since=since - CLOCK_MARGIN if since else None,
+    )
+    if not parameters.what_if:
+        return Chosen(*create_release(api, project, channel, recipe))
+    planned = plan_release(api, project, channel, recipe)
+    found = find_made(api, project, recipe) or find_numbered(api, project, planned.body["Version"])
+    if found is not None:
+        return Chosen(found, "it exists already")
+    return Chosen({"Id": "", **planned.body}, f"to be created: {planned.words}")
+
+
+def check_obstacles(api: Api, step: Step, more: Mapping[str, Any], deliveries: Sequence[Delivery]) -> None:
+    """Fails, before anything is queued, with everything that the server would refuse."""
+    obstacles = Obstacles(api, utc_now(api))
+    reasons: list[str] = []
+    first = deliveries[0].place.environment["Id"]
+    for delivery in deliveries:
+        decision = delivery.decision
+        if decision is None or decision.action != "create" or not delivery.release["Id"]:
+            continue
+        for kind, reason in obstacles.find(delivery.place, delivery.release):
+            later = kind == LIFECYCLE and more["at_once"] and delivery.place.environment["Id"] != first
+            if later:
+                step.log.verbose(f"{reason}; perhaps it will when its turn has come.")
+            elif reason not in reasons:
+                reasons.append(reason)
+    if reasons:
+        step.fail(REFUSED, "; ".join(reasons))
 
 
 class ErrandMaker:
@@ -3575,7 +4213,7 @@ def open_keys(deliveries: Sequence[Delivery]) -> list[str]:
 def decision_in_words(delivery: Delivery) -> str:
     decision, number, place = delivery.decision, delivery.release["Version"], delivery.place
     if decision is None:
-        return f"nothing is to be deployed: {place}: {delivery.skipped}"
+        return f"nothing is to be deployed: {delivery.skipped}"
     return {
         "create": f"{number} is to be deployed: {place}",
         "adopt": f"{place}: {decision.reason}",
@@ -3587,7 +4225,7 @@ def decision_in_words(delivery: Delivery) -> str:
 def tell_decision(step: Step, delivery: Delivery) -> None:
     decision = delivery.decision
     if decision is None:
-        step.log.highlight(f"Skipped: {delivery.place}: {delivery.skipped}.")
+        step.log.highlight(f"Skipped: {delivery.skipped}.")
         return
     step.log.info(decision_in_words(delivery) + ".")
     if decision.action == "create" and decision.reason:
@@ -3606,8 +4244,12 @@ def set_outputs(step: Step, deliveries: Sequence[Delivery], *, what_if: bool = F
     step.result["children"] = children
     reasons = ["what-if"] if what_if else [child["skipped"] for child in children if child["skipped"]]
     step.output("State", "WhatIf" if what_if else state_of(deliveries))
-    step.output("Version", ", ".join(dict.fromkeys(child["version"] for child in children)))
-    step.output("ReleaseId", ", ".join(dict.fromkeys(child["release"] for child in children)))
+    step.output(
+        "Version", ", ".join(dict.fromkeys(child["version"] for child in children if child["version"]))
+    )
+    step.output(
+        "ReleaseId", ", ".join(dict.fromkeys(child["release"] for child in children if child["release"]))
+    )
     step.output("DeploymentId", joined(children, "deployment"))
     step.output("TaskId", joined(children, "task"))
     step.output("Link", joined(children, "link"))

@@ -198,12 +198,12 @@ def test_who_is_not_connected_is_skipped_with_the_reason(stage: Stage) -> None:
     run = stage.run(DEPLOY, {"project": "Shared", "tenant": "Acme\nCask\nDrum"})
     assert ("Success", [("Test", "Acme")]) == (run.state, places(run)), run.log
     assert [
-        "Cask is connected to Shared in 1 other environment, not in Test",
-        "Drum is not connected to Shared",
+        "Shared in Test for Cask: Cask is connected to Shared in 1 other environment, not in Test",
+        "Shared in Test for Drum: Drum is not connected to Shared",
     ] == [child["skipped"] for child in run.children if child["skipped"]]
     assert "Highlight: Skipped: Shared in Test for Drum: Drum is not connected to Shared." in run.log
     alone = stage.run(DEPLOY, {"project": "Shared", "tenant": "Drum"})
-    assert ("Success", "Skipped", "Drum is not connected to Shared", "") == (
+    assert ("Success", "Skipped", "Shared in Test for Drum: Drum is not connected to Shared", "") == (
         alone.state,
         alone.outputs["State"],
         alone.outputs["Skipped"],

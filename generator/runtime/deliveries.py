@@ -34,14 +34,16 @@ class Terms(NamedTuple):
 class Delivery:
     """One place: the release for it, what was decided, and what became of it. Without an errand nothing is to be done there."""
 
-    def __init__(self, place: Place, release: Mapping[str, Any], errand: Optional[Errand]) -> None:
+    def __init__(
+        self, place: Place, release: Mapping[str, Any], errand: Optional[Errand], *, skipped: str = ""
+    ) -> None:
         self.place = place
         self.release = release
         self.errand = errand
         self.decision: Optional[Decision] = None
         self.child: Optional[Child] = None
         self.watch: Optional[Watch] = None
-        self.skipped = ""
+        self.skipped = skipped
         self.given_up = ""  # why this step asked to cancel the child
         self.kind_given_up = TIMED_OUT
         self.failure: Optional[StepFailure] = None

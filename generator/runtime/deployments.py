@@ -135,6 +135,14 @@ def find_current(api: Api, place: Place) -> Optional[Deployment]:
     return None
 
 
+def succeeded_deployments(api: Api, place: Place, channel_id: Optional[str]) -> Iterator[Deployment]:
+    """Every deployment there that succeeded, of that channel if one is given, newest first."""
+    query = {**place.query(), "channels": channel_id, "taskState": "Success"}
+    for document in api.pages("deployments", take=HISTORY_PAGE, **query):
+        if place.holds(document):
+            yield from (one for one in join_tasks(api, [document]) if one.task.state == "Success")
+
+
 def find_successor(
     api: Api, place: Place, deployment: Deployment, *, ignored: Container[str] = ()
 ) -> Optional[Deployment]:

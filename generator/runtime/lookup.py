@@ -124,6 +124,14 @@ def find_channel(api: Api, project: Mapping[str, Any], name: str) -> Mapping[str
     return find_named(api, channels, "channel of {}".format(project["Name"]), name)
 
 
+def find_default_channel(api: Api, project: Mapping[str, Any]) -> Mapping[str, Any]:
+    channels = list(api.pages("projects/{}/channels".format(project["Id"])))
+    for channel in channels:
+        if channel.get("IsDefault"):
+            return channel
+    raise NotFound("{} has no default channel that this account can see: name one".format(project["Name"]))
+
+
 def read_release(api: Api, project: Mapping[str, Any], number: str) -> Mapping[str, Any]:
     """The release of `project` with exactly that number; NotFound when there is none."""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Mapping, NamedTuple, Optional
 
 from generator.runtime.api import PAGE_SIZE, Api
 from generator.runtime.lookup import NotFound, read_release
@@ -68,10 +68,13 @@ def choose_release(
     choice: ReleaseChoice,
     channel: Optional[Mapping[str, Any]],
     own_number: str,
+    *,
+    admits: Optional[Callable[[str], bool]] = None,
 ) -> Mapping[str, Any]:
     """The one release that `choice` means. `own_number` is the release that the running deployment itself deploys.
 
-    `latest` is the newest by creation, `highest` and ranges go by SemVer precedence over all releases. Raises NotFound.
+    `admits` says which numbers may be chosen; one that is named exactly is not asked. `latest` is the newest by creation,
+    `highest` and ranges go by SemVer precedence over all releases. Raises NotFound.
     """
     if choice.rule in ("exact", "same"):
         number = choice.resolved(own_number).number
@@ -84,13 +87,18 @@ def choose_release(
     # A channel's own list of releases has moved between server versions; the project's list has not.
     path = "projects/{}/releases".format(project["Id"])
     if choice.rule == "latest":
-        for release in api.pages(path, take=1 if channel is None else PAGE_SIZE):
-            if channel is None or release.get("ChannelId") == channel["Id"]:
+        for release in api.pages(path, take=1 if channel is None and admits is None else PAGE_SIZE):
+            if (channel is None or release.get("ChannelId") == channel["Id"]) and (
+                admits is None or admits(release["Version"])
+            ):
                 return release
-        raise NotFound("{} has no release{}".format(project["Name"], within(channel)))
+        kind = " that the pre-release filter admits" if admits is not None else ""
+        raise NotFound("{} has no release{}{}".format(project["Name"], kind, within(channel)))
     releases = [
         release for release in api.pages(path) if channel is None or release.get("ChannelId") == channel["Id"]
     ]
+    if admits is not None:
+        releases = [release for release in releases if admits(release["Version"])]
     return highest_release(releases, choice, project, channel)
 
 

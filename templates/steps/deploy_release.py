@@ -6,7 +6,9 @@ from datetime import timedelta
 from typing import Any, Mapping, Optional, Sequence
 
 from generator.runtime.api import Api
+from generator.runtime.choosing import Chooser, Chosen, parse_deploy_choice, parse_prerelease_filter
 from generator.runtime.connection import CONNECTION_GRAMMARS, connect
+from generator.runtime.creation import Recipe, create_release, find_made, find_numbered, plan_release
 from generator.runtime.deliveries import (
     CANCEL,
     GO_ON,
@@ -23,15 +25,25 @@ from generator.runtime.destinations import (
     lifecycle_of,
     parse_environments,
 )
-from generator.runtime.lookup import Place, find_channel, find_named
+from generator.runtime.lookup import NotFound, Place, find_channel, find_default_channel, find_named
 from generator.runtime.markers import own_task
-from generator.runtime.once import Errand, Intention, intention_key, own_identity, own_queue_time
-from generator.runtime.options import Option, one_of, parse_count, parse_options, parse_switch
+from generator.runtime.obstacles import LIFECYCLE, Obstacles
+from generator.runtime.once import (
+    CLOCK_MARGIN,
+    Errand,
+    Intention,
+    intention_key,
+    own_identity,
+    own_queue_time,
+)
+from generator.runtime.options import Option, one_of, parse_count, parse_names, parse_options, parse_switch
 from generator.runtime.parameters import Parameters, reads
-from generator.runtime.releases import choose_release, parse_release_choice
-from generator.runtime.step import MISCONFIGURED, Step
+from generator.runtime.step import MISCONFIGURED, REFUSED, Step
+from generator.runtime.tasks import utc_now
 from generator.runtime.waiting import Limits
 from generator.runtime.watchdog import start_watchdog
+
+NO_RELEASE: Mapping[str, Any] = {"Id": "", "Version": ""}
 
 
 def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
@@ -40,13 +52,20 @@ def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
         "at_once": Option(parse_count),
         "if_one_fails": Option(one_of(GO_ON, STOP, CANCEL), GO_ON),
         "not_connected": Option(one_of("skip", "fail"), "skip"),
+        "not_found": Option(one_of("skip", "fail"), "fail"),
+        "pre_release": Option(parse_prerelease_filter),
+        "packages": Option(parse_names, ()),
+        "package_version": Option(str, ""),
+        "git_ref": Option(str, ""),
+        "git_commit": Option(str, ""),
+        "release_notes": Option(str, ""),
         "warnings": Option(one_of("pass", "fail"), "pass"),
         "watchdog": Option(parse_switch, True),
     }
     return parse_options(table, pairs)
 
 
-@reads(release=parse_release_choice, environment=parse_environments, more=parse_more, **CONNECTION_GRAMMARS)
+@reads(release=parse_deploy_choice, environment=parse_environments, more=parse_more, **CONNECTION_GRAMMARS)
 def main(parameters: Parameters) -> None:
     step: Step = parameters.step
     more = parameters.more or parse_more({})
@@ -60,6 +79,7 @@ def main(parameters: Parameters) -> None:
     decide_all(api, deliveries)
     for delivery in deliveries:
         tell_decision(step, delivery)
+    check_obstacles(api, step, more, deliveries)
     if parameters.what_if:
         tell_what_if(step, deliveries)
         return
@@ -113,24 +133,90 @@ def plan_deliveries(
         step.log.info(
             f"{project['Name']} is not deployed for tenants, and so not for {own_tenant} in particular."
         )
-    release = find_release(api, parameters, project, channel)
+    chooser = Chooser(
+        api,
+        project,
+        parameters.release,
+        channel,
+        step.variable("Octopus.Release.Number"),
+        more["pre_release"],
+        lambda: create_by_form(api, parameters, more, project, channel),
+    )
     make = ErrandMaker(api, parameters)
-    deliveries = [Delivery(place, release, make.errand(place, release)) for place in found.places]
-    for place, reason in found.left_out:
-        left_out = Delivery(place, release, None)
-        left_out.skip(reason)
-        deliveries.append(left_out)
+    deliveries = [
+        Delivery(place, NO_RELEASE, None, skipped=f"{place}: {reason}") for place, reason in found.left_out
+    ]
+    told: set[str] = set()
+    for place in found.places:
+        try:
+            release, how = chooser.choose(place)
+        except NotFound as missing:
+            if more["not_found"] == "fail":
+                raise
+            deliveries.append(Delivery(place, NO_RELEASE, None, skipped=f"{place}: {missing.sentence}"))
+            continue
+        words = f"Release: {release['Version']} of {project['Name']} ({how})"
+        if words not in told:
+            told.add(words)
+            step.log.info(words)
+        deliveries.append(Delivery(place, release, make.errand(place, release)))
     return deliveries
 
 
-def find_release(
-    api: Api, parameters: Parameters, project: Mapping[str, Any], channel: Optional[Mapping[str, Any]]
-) -> Mapping[str, Any]:
+def create_by_form(
+    api: Api,
+    parameters: Parameters,
+    more: Mapping[str, Any],
+    project: Mapping[str, Any],
+    channel: Optional[Mapping[str, Any]],
+) -> Chosen:
+    """The release that is to be created; only planned under what-if."""
     step: Step = parameters.step
-    own_number = step.variable("Octopus.Release.Number")
-    release = choose_release(api, project, parameters.release, channel, own_number)
-    step.log.info(f"Release: {release['Version']} of {project['Name']} ({parameters.release})")
-    return release
+    number = parameters.release.number
+    if number.lower() == "same":
+        number = step.variable("Octopus.Release.Number")
+        if not number:
+            raise NotFound(
+                "'create same' means the release of the running deployment, and a runbook has none"
+            )
+    channel = channel or find_default_channel(api, project)
+    since = own_queue_time(api, step)
+    recipe = Recipe(
+        number=number,
+        packages=more["packages"],
+        package_version=more["package_version"],
+        git_ref=more["git_ref"],
+        git_commit=more["git_commit"],
+        notes="\n\n".join(part for part in (more["release_notes"], sentence_for_people(step)) if part),
+        key=intention_key([*own_identity(step), project["Id"], channel["Id"], "release"]),
+        since=since - CLOCK_MARGIN if since else None,
+    )
+    if not parameters.what_if:
+        return Chosen(*create_release(api, project, channel, recipe))
+    planned = plan_release(api, project, channel, recipe)
+    found = find_made(api, project, recipe) or find_numbered(api, project, planned.body["Version"])
+    if found is not None:
+        return Chosen(found, "it exists already")
+    return Chosen({"Id": "", **planned.body}, f"to be created: {planned.words}")
+
+
+def check_obstacles(api: Api, step: Step, more: Mapping[str, Any], deliveries: Sequence[Delivery]) -> None:
+    """Fails, before anything is queued, with everything that the server would refuse."""
+    obstacles = Obstacles(api, utc_now(api))
+    reasons: list[str] = []
+    first = deliveries[0].place.environment["Id"]
+    for delivery in deliveries:
+        decision = delivery.decision
+        if decision is None or decision.action != "create" or not delivery.release["Id"]:
+            continue
+        for kind, reason in obstacles.find(delivery.place, delivery.release):
+            later = kind == LIFECYCLE and more["at_once"] and delivery.place.environment["Id"] != first
+            if later:
+                step.log.verbose(f"{reason}; perhaps it will when its turn has come.")
+            elif reason not in reasons:
+                reasons.append(reason)
+    if reasons:
+        step.fail(REFUSED, "; ".join(reasons))
 
 
 class ErrandMaker:
@@ -183,7 +269,7 @@ def open_keys(deliveries: Sequence[Delivery]) -> list[str]:
 def decision_in_words(delivery: Delivery) -> str:
     decision, number, place = delivery.decision, delivery.release["Version"], delivery.place
     if decision is None:
-        return f"nothing is to be deployed: {place}: {delivery.skipped}"
+        return f"nothing is to be deployed: {delivery.skipped}"
     return {
         "create": f"{number} is to be deployed: {place}",
         "adopt": f"{place}: {decision.reason}",
@@ -195,7 +281,7 @@ def decision_in_words(delivery: Delivery) -> str:
 def tell_decision(step: Step, delivery: Delivery) -> None:
     decision = delivery.decision
     if decision is None:
-        step.log.highlight(f"Skipped: {delivery.place}: {delivery.skipped}.")
+        step.log.highlight(f"Skipped: {delivery.skipped}.")
         return
     step.log.info(decision_in_words(delivery) + ".")
     if decision.action == "create" and decision.reason:
@@ -214,8 +300,12 @@ def set_outputs(step: Step, deliveries: Sequence[Delivery], *, what_if: bool = F
     step.result["children"] = children
     reasons = ["what-if"] if what_if else [child["skipped"] for child in children if child["skipped"]]
     step.output("State", "WhatIf" if what_if else state_of(deliveries))
-    step.output("Version", ", ".join(dict.fromkeys(child["version"] for child in children)))
-    step.output("ReleaseId", ", ".join(dict.fromkeys(child["release"] for child in children)))
+    step.output(
+        "Version", ", ".join(dict.fromkeys(child["version"] for child in children if child["version"]))
+    )
+    step.output(
+        "ReleaseId", ", ".join(dict.fromkeys(child["release"] for child in children if child["release"]))
+    )
     step.output("DeploymentId", joined(children, "deployment"))
     step.output("TaskId", joined(children, "task"))
     step.output("Link", joined(children, "link"))

@@ -82,18 +82,28 @@ def _operation(api: type[Any], name: str, source: str) -> Operation:
 # --- what of our own is in it ---------------------------------------------------------------------------------------
 
 SWAGGER_2020 = "Swagger of Octopus Server 2020.5 (go-octopusdeploy, api/octopus_deploy.json)"
+MISSING_PACKAGES = "go-octopusdeploy, pkg/releases/missing_package_info.go"
+FREEZES = "docs, API reference, deployment-freeze; go-octopusdeploy, pkg/deploymentfreezes"
+GIT_TEMPLATE = "docs, API reference, deployment-processes"
 # Requests that are not in the contract of 2019.6.7, below the space, and the document that has them. docs/emulator.md shows it.
 NEWER = {
     ("GET", "projects/{id}/runbooks"): SWAGGER_2020,
     ("GET", "runbookProcesses/{id}"): SWAGGER_2020,
     ("PUT", "runbookProcesses/{id}"): SWAGGER_2020,
+    ("GET", "releases/{id}/missingpackages"): MISSING_PACKAGES,
+    ("GET", "deploymentfreezes"): FREEZES,
+    ("GET", "projects/{id}/{gitRef}/deploymentprocesses/template"): GIT_TEMPLATE,
 }
 # Parameters of lists that no link template names, and why they may be sent.
 IGNORED = {
     (
         "actiontemplates/{id}/versions",
         "take",
-    ): "the answer is a whole array; a parameter that is not known is not read"
+    ): "the answer is a whole array; a parameter that is not known is not read",
+    ("deploymentprocesses/{id}/template", "channel"): GIT_TEMPLATE,
+    ("projects/{id}/{gitRef}/deploymentprocesses/template", "channel"): GIT_TEMPLATE,
+    ("deploymentfreezes", "skip"): FREEZES,
+    ("deploymentfreezes", "take"): FREEZES,
 }
 
 
@@ -158,4 +168,5 @@ def _parameters() -> list[tuple[re.Pattern[str], frozenset[str]]]:
             found.append((_pattern(whole), names))
     for (path, name), _reason in IGNORED.items():
         found.append((_pattern(f"/api/{{baseSpaceId}}/{path}"), frozenset({name})))
+        found.append((_pattern(f"/api/{path}"), frozenset({name})))
     return found
