@@ -18,6 +18,7 @@ import httpx
 import octopus_deploy_swagger_client as swagger
 import pytest
 
+from generator.emulator.resources import community
 from generator.emulator.routes import NOT_IMITATED, ROUTES
 from generator.emulator.routing import Router
 from tests.clients.contract import Operation, operations
@@ -157,8 +158,25 @@ def furnished(scene: Scene) -> World:
         files={"file": ("Acme.1.0.0.zip", b"zip")},
         headers={"X-Octopus-ApiKey": scene.emulator.api_key},
     )
+    known = community.publish(
+        scene.emulator.state,
+        {
+            "Id": "5d9a4b1e-0b52-4d0f-9a51-f5a1a7a2b7c3",
+            "Name": "Known",
+            "ActionType": "Octopus.Script",
+            "Version": 1,
+            "Properties": {},
+            "Parameters": [],
+        },
+    )
+    installed = httpx.post(
+        f"{scene.emulator.url}/api/communityactiontemplates/{known['Id']}/installation",
+        headers={"X-Octopus-ApiKey": scene.emulator.api_key},
+    )
+    assert 201 == installed.status_code
     ids = {
         "actiontemplates": template["Id"],
+        "communityactiontemplates": known["Id"],
         "artifacts": first(client, "artifacts"),
         "channels": first(client, "channels"),
         "deploymentprocesses": project["DeploymentProcessId"],
@@ -202,6 +220,8 @@ def arguments(operation: Operation, world: World) -> dict[str, str]:
         "version": "1.0.0" if collection == "projects" else "0",
         "environment": world.ids["environments"],
         "tenant": world.tenant,
+        "spaceId": "Spaces-1",
+        "spaceId?": "Spaces-1",
     }
     return {function: values.get(place, identifier) for place, function in operation.arguments.items()}
 

@@ -110,16 +110,14 @@ def test_rule(request: Request) -> Document:
     def given(name: str) -> str:
         return str(body.get(name[0].upper() + name[1:]) or request.query.first(name) or "")
 
-    version, errors = given("version"), []
-    if not version:
-        raise refusals.REQUIRED(field="Version")
-    answers = {}
+    version, answers = given("version"), {}
+    errors = [] if versions.is_version(version) else [f"'{version}' is not a version"]
     for name, check, text in (
         ("SatisfiesVersionRange", channel_rules.in_range, given("versionRange")),
         ("SatisfiesPreReleaseTag", channel_rules.has_tag, given("preReleaseTag")),
     ):
         try:
-            answers[name] = check(version, text)
+            answers[name] = not errors and check(version, text)
         except ValueError as error:
             answers[name] = False
             errors.append(str(error))
