@@ -34,36 +34,18 @@ NOT_CALLED = {
     r"BasicRepository\.(subscribeToDataModifications|unsubscribeFromDataModifications|extend)": "send nothing",
     r"Client\.(on\w+|doUpdate|doCommand|post|tryGetServerInformation|dispatchRequest|resolveUrl)": "below the repositories",
 }
-INSTALL = ("npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
+INSTALL = "npm install --prefix tests/clients/typescript --no-package-lock --ignore-scripts"
 
 
 @pytest.fixture(scope="session")
-def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the client in it, installed when it is missing."""
+def node_modules() -> Path:
+    """The folder with the client in it. No test installs it: tests stay off the network."""
     require("node", shutil.which("node") is not None, "there is no `node` on the PATH")
     named = os.environ.get("OCTOSTEPS_NODE_MODULES")
     folder = Path(named) if named else FOLDER / "node_modules"
-    if not named and not (folder / CLIENT).is_file():
-        require(
-            "node", shutil.which("npm") is not None, "there is no `npm` on the PATH to install the client"
-        )
-        install(tmp_path_factory.mktemp("npm"), folder)
-    require("node", (folder / CLIENT).is_file(), f"{folder} does not hold {CLIENT.parent.as_posix()}")
+    reason = f"{folder} does not hold {CLIENT.parent.as_posix()}: run `{INSTALL}`"
+    require("node", (folder / CLIENT).is_file(), reason)
     return folder.resolve()
-
-
-def install(scratch: Path, folder: Path) -> None:
-    """What package.json names, in `folder`. Made aside and then moved: several test processes may be at it at once."""
-    shutil.copy(FOLDER / "package.json", scratch)
-    done = subprocess.run(INSTALL, cwd=scratch, capture_output=True, text=True, timeout=300)
-    reason = f"`{' '.join(INSTALL)}` failed: {done.stderr.strip()[-500:]}"
-    require("node", done.returncode == 0, reason)
-    beside = folder.with_name(f"node_modules.{os.getpid()}")
-    shutil.move(scratch / "node_modules", beside)
-    try:
-        beside.rename(folder)
-    except OSError:  # another process was faster
-        shutil.rmtree(beside)
 
 
 @pytest.fixture
