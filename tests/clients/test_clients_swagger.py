@@ -33,6 +33,7 @@ LEFT_OUT = {
     "/variables/names": "generated without the parameter project, which the server demands",
     "/variables/preview": "generated without the parameter project, which the server demands",
     "/actiontemplates/{id}/versions/{version?}": "the generator leaves the optional placeholder in the address",
+    "/actiontemplate/{spaceId?}": "the generator leaves the optional placeholder in the address",
     "/{baseSpaceId}/teams/{id}": "the emulator's only team belongs to no space",
 }
 FORGOTTEN = "generated without the parameter of its own path"
@@ -220,8 +221,6 @@ def arguments(operation: Operation, world: World) -> dict[str, str]:
         "version": "1.0.0" if collection == "projects" else "0",
         "environment": world.ids["environments"],
         "tenant": world.tenant,
-        "spaceId": "Spaces-1",
-        "spaceId?": "Spaces-1",
     }
     return {function: values.get(place, identifier) for place, function in operation.arguments.items()}
 
