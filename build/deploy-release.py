@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 1
-# digest: sha256:ca379157dc4c116b8ce56067377d8c4eddb85f6bf72468ad4242b649b5f1a73c
+# digest: sha256:ab6be8d1e6124ec7f6e8d79ec7f22f877d99f37b1bf74f71ab8e53c64fa173c1
 
 from __future__ import annotations
 
@@ -818,6 +818,10 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "tasks"): "TaskView",
     ("POST", "tasks"): "TaskCancel",
     ("GET", "interruptions"): "InterruptionView",
+    ("GET", "runbooks"): "RunbookView",
+    ("GET", "runbooksnapshots"): "RunbookView",
+    ("GET", "runbookruns"): "RunbookRunView",
+    ("POST", "runbookruns"): "RunbookRunCreate",
 }
 
 

@@ -6,7 +6,7 @@
 # spec: step_templates/verify-deployment.yaml
 # id: cbe89e34-e169-4895-b3f5-d21f03eebe63
 # revision: 1
-# digest: sha256:6e4f6c3a4c9043b32608147019632a346b0604079a15c9b89534fc74214bda44
+# digest: sha256:d344d6f1a2e0276e9991e7b9d11504d3368cb73a696fc8174e8555ced4b99ee5
 
 from __future__ import annotations
 
@@ -756,6 +756,10 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "tasks"): "TaskView",
     ("POST", "tasks"): "TaskCancel",
     ("GET", "interruptions"): "InterruptionView",
+    ("GET", "runbooks"): "RunbookView",
+    ("GET", "runbooksnapshots"): "RunbookView",
+    ("GET", "runbookruns"): "RunbookRunView",
+    ("POST", "runbookruns"): "RunbookRunCreate",
 }
 
 

@@ -6,7 +6,7 @@
 # spec: step_templates/wait-for-deployment.yaml
 # id: c7f9d6f3-524a-4b5e-9a6d-1fc23dca74cf
 # revision: 1
-# digest: sha256:8aab564b8b18d3ea5e93b42d8ae5a63ece00a29641f29083f4a574d7e1933c8c
+# digest: sha256:dde2330efb7116b5389c0d5a7f053171b7c63ef24551a73a6ddb243d03760a82
 
 from __future__ import annotations
 
@@ -834,6 +834,10 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "tasks"): "TaskView",
     ("POST", "tasks"): "TaskCancel",
     ("GET", "interruptions"): "InterruptionView",
+    ("GET", "runbooks"): "RunbookView",
+    ("GET", "runbooksnapshots"): "RunbookView",
+    ("GET", "runbookruns"): "RunbookRunView",
+    ("POST", "runbookruns"): "RunbookRunCreate",
 }
 
 

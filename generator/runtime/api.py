@@ -42,6 +42,10 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "tasks"): "TaskView",
     ("POST", "tasks"): "TaskCancel",
     ("GET", "interruptions"): "InterruptionView",
+    ("GET", "runbooks"): "RunbookView",
+    ("GET", "runbooksnapshots"): "RunbookView",
+    ("GET", "runbookruns"): "RunbookRunView",
+    ("POST", "runbookruns"): "RunbookRunCreate",
 }
 
 

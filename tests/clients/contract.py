@@ -90,6 +90,7 @@ NEWER = {
     ("GET", "projects/{id}/runbooks"): SWAGGER_2020,
     ("GET", "runbookProcesses/{id}"): SWAGGER_2020,
     ("PUT", "runbookProcesses/{id}"): SWAGGER_2020,
+    ("GET", "runbookRuns"): SWAGGER_2020,
     ("GET", "releases/{id}/missingpackages"): MISSING_PACKAGES,
     ("GET", "deploymentfreezes"): FREEZES,
     ("GET", "projects/{id}/{gitRef}/deploymentprocesses/template"): GIT_TEMPLATE,
