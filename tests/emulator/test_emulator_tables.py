@@ -41,7 +41,8 @@ def test_the_root_names_every_link_that_clients_follow() -> None:
     """OctopusClients, Repositories/Async; go-octopusdeploy, constants_api_replies.go."""
     assert {
         "ActionTemplates", "ActionTemplateLogo", "ActionTemplatesCategories", "ActionTemplatesSearch",
-        "ActionTemplateVersionedLogo", "Artifacts", "BuildInformation", "BuildInformationBulk", "Channels", "CommunityActionTemplates", "CurrentUser",
+        "ActionTemplateVersionedLogo", "Artifacts", "BuildInformation", "BuildInformationBulk", "Channels",
+        "CommunityActionTemplates", "CurrentUser",
         "Dashboard", "DashboardDynamic", "DeploymentProcesses", "Deployments", "Environments", "EnvironmentSortOrder",
         "Events", "Feeds", "Interruptions", "LibraryVariables", "Lifecycles", "MachineRoles", "Machines", "Packages",
         "PackagesBulk", "PackageUpload", "PermissionDescriptions", "ProjectGroups", "Projects", "ProjectTriggers",
