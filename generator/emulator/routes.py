@@ -171,7 +171,12 @@ TEMPLATES = (
     Route("GET", "actiontemplates/{id}/versions/{version}", templates.get_version, "ActionTemplateView"),
     Route("GET", "actiontemplates/{id}/usage", templates.list_usage, "ActionTemplateView"),
     Route("POST", "actiontemplates/{id}/actionsupdate", step_updates.update_actions, "ActionTemplateEdit"),
-    Route("POST", "actiontemplates/{id}/actionsupdate/bulk", step_updates.update_actions_in_bulk, "ActionTemplateEdit"),
+    Route(
+        "POST",
+        "actiontemplates/{id}/actionsupdate/bulk",
+        step_updates.update_actions_in_bulk,
+        "ActionTemplateEdit",
+    ),
     Route("GET", "actiontemplates/{id}/logo", templates.get_logo),
     Route("GET", "actiontemplates/{id}/versions/{version}/logo", templates.get_logo),
 )
