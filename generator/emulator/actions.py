@@ -34,6 +34,8 @@ SOURCE = "Octopus.Action.Script.ScriptSource"
 ARGUMENTS = "Octopus.Action.Script.ScriptParameters"
 TIME_LIMIT = "Octopus.Action.ExecutionTimeout.Minutes"
 BLOCK = "Octopus.Action.Manual.BlockConcurrentDeployments"
+# Steps that have no time limit (source: docs, Conditions).
+UNLIMITED = frozenset({"Octopus.Manual", "Octopus.Email", "Octopus.HealthCheck", "Octopus.DeployRelease"})
 
 LARGEST_ARTIFACT = 64 * 1024 * 1024
 
@@ -75,6 +77,14 @@ class Context:
         """The evaluated property or variable of that name."""
         return Variables(self.variables.values).get(name) or default
 
+    def shown(self, name: str) -> str:
+        """The same, as a log or a form may show it: sensitive values masked."""
+        text, variables = self.text(name), Variables(self.variables.values)
+        secrets = {variables.get(secret) or "" for secret in self.variables.sensitive}
+        for value in sorted(secrets - {""}, key=len, reverse=True):
+            text = text.replace(value, "********")
+        return text
+
 
 def run(context: Context) -> Result:
     return _kind_of(context)(context)
@@ -97,8 +107,7 @@ def _kind_of(context: Context) -> Callable[[Context], Result]:
 def run_script(context: Context) -> Result:
     """Runs the action's Python script under Octopus' script contract (`runner`), and collects what it made."""
     properties, task = context.action["Properties"], context.task
-    minutes = context.text(TIME_LIMIT)
-    limit = float(minutes) * 60 if minutes.replace(".", "", 1).isdigit() and float(minutes) else None
+    minutes, limit = _time_limit(context)
     job = runner.ScriptJob(
         script=text_of(properties.get(BODY) or properties.get(f"{BODY}[Python]")),
         variables=context.variables.values,
@@ -143,11 +152,23 @@ def run_script(context: Context) -> Result:
     if task.cancel.is_set() and result.killed:
         return Result(CANCELED, task.canceled_by, tuple(outputs))
     if result.killed:
-        # Source of the sentence: OctopusDeploy/Issues 8776.
-        sentence = f"Execution timeout of {minutes} minute(s) reached. Action {context.action['Name']} has been cancelled."
+        sentence = _timed_out(context, minutes)
     else:
         sentence = result.message or f"The remote script failed with exit code {result.exit_code}"
     return Result(FAILED, sentence, tuple(outputs))
+
+
+def _time_limit(context: Context) -> tuple[str, float | None]:
+    """The time limit as it is written in minutes, and in seconds; None = none."""
+    minutes = context.text(TIME_LIMIT)
+    if context.action["ActionType"] in UNLIMITED or not minutes.replace(".", "", 1).isdigit():
+        return minutes, None
+    return minutes, float(minutes) * 60 or None
+
+
+def _timed_out(context: Context, minutes: str) -> str:
+    """Source of the sentence: OctopusDeploy/Issues 8776."""
+    return f"Execution timeout of {minutes} minute(s) reached. Action {context.action['Name']} has been cancelled."
 
 
 def _collect(context: Context, file: runner.Artifact) -> None:
@@ -178,15 +199,18 @@ def pretend(context: Context) -> Result:
     """Lasts as long as the action's own properties say, and ends as they say."""
     wanted = _outcome(context)
     seconds = _seconds(context.text(DURATION, "0"))
-    message = context.text(MESSAGE)
+    message = context.shown(MESSAGE)
     syntax = text_of(context.action["Properties"].get(SYNTAX))
     what = f"{context.action['ActionType']} {syntax}".strip()
     context.log(
         "Verbose",
         f"The emulator does not run {what}; this step takes {seconds:g} seconds and ends in {wanted}",
     )
-    if context.task.cancel.wait(context.state.clock.real(seconds)):
+    minutes, limit = _time_limit(context)
+    if context.task.cancel.wait(context.state.clock.real(seconds if limit is None else min(seconds, limit))):
         return Result(CANCELED, context.task.canceled_by)
+    if limit is not None and seconds > limit:
+        return Result(FAILED, _timed_out(context, minutes))
     if wanted == "failure":
         return Result(FAILED, message or f"The step '{context.action['Name']}' failed")
     if wanted == "warning":
@@ -246,7 +270,7 @@ def intervene(context: Context) -> Result:
     is inferred from them.
     """
     state, task = context.state, context.task
-    instructions = context.text(interruptions.INSTRUCTIONS)
+    instructions = context.shown(interruptions.INSTRUCTIONS)
     with state.changed:
         raised = interruptions.raise_manual(
             state, task, context.action, context.node, instructions=instructions

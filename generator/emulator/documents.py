@@ -72,6 +72,8 @@ def shown(value: Any) -> Any:
     if isinstance(value, Secret):
         return value.shown
     if isinstance(value, Mapping):
+        if value.keys() >= {"HasValue", "NewValue"}:  # kept as it was sent, in a field that nobody reads
+            return Secret(value["NewValue"] or ("?" if value["HasValue"] else None)).shown
         return {name: shown(item) for name, item in value.items() if not name.startswith("_")}
     if isinstance(value, (list, tuple)):
         return [shown(item) for item in value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 from generator.emulator import refusals
@@ -133,7 +134,7 @@ def modify(request: Request) -> Document:
     request.refuse_duplicate(
         "Project", "Projects", after["Name"], besides=project["Id"], SpaceId=request.space_id
     )
-    _check(request, after)
+    _check(request, after, project["Templates"])
     if project["IsVersionControlled"]:
         after["VersioningStrategy"] = None
     project.update(after)
@@ -142,8 +143,8 @@ def modify(request: Request) -> Document:
     return request.show("Projects", project)
 
 
-def _check(request: Request, fields: Document) -> None:
-    fields["Templates"] = complete_templates(fields["Templates"])
+def _check(request: Request, fields: Document, templates_before: Iterable[Document] = ()) -> None:
+    fields["Templates"] = complete_templates(fields["Templates"], templates_before)
     _check_guided(fields["DefaultGuidedFailureMode"])
     request.reference("ProjectGroups", "ProjectGroupId", fields["ProjectGroupId"])
     request.reference("Lifecycles", "LifecycleId", fields["LifecycleId"])

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from generator.emulator import events, lifecycles, manifest, queue, refusals, runs
 from generator.emulator.clock import iso, moment
-from generator.emulator.documents import Document, same_name
+from generator.emulator.documents import Document, Secret, same_name
 from generator.emulator.requests import Request
 from generator.emulator.resources import freezes, releases
 from generator.emulator.resources.promotion import prompted
@@ -50,6 +50,20 @@ def answers_to(
     return answers
 
 
+def _kept(
+    request: Request, frozen: Document, environment: Document, tenant: Document | None, values: Document
+) -> Document:
+    """The answers as the run shows them: those to sensitive prompts are closed (how a server shows them is unconfirmed)."""
+    secret = [item for item in prompted(request.state, frozen, environment, tenant) if item["IsSensitive"]]
+    return {
+        name: Secret(value, bare=True)
+        if any(name == item["Id"] or same_name(name, item["Name"]) for item in secret)
+        else value
+        for name, value in values.items()
+        if isinstance(value, str)
+    }
+
+
 def queued(
     request: Request,
     kind: RunKind,
@@ -91,7 +105,7 @@ def queued(
         "TaskId": task_id,
         "ManifestVariableSetId": f"variableset-{identifier}",
         "Comments": body.get("Comments"),
-        "FormValues": {name: value for name, value in values.items() if isinstance(value, str)},
+        "FormValues": _kept(request, frozen, environment, tenant, values),
         "DeployedToMachineIds": [],
         "FailureEncountered": False,
         "QueueTime": iso(starts),

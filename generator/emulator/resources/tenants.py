@@ -7,7 +7,7 @@ api-client.ts, src/features/tenants and tagSets; docs, Tenant variables and Tena
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from generator.emulator import kinds, refusals
@@ -87,13 +87,19 @@ def status(request: Request) -> Document:
 # --- values for variable templates ---------------------------------------------------------------------------------
 
 
-def complete_templates(templates: list[Any]) -> list[Document]:
-    """Variable templates with ids (source: OctopusClients, Model/ActionTemplateParameterResource.cs)."""
+def complete_templates(templates: list[Any], before: Iterable[Document] = ()) -> list[Document]:
+    """Variable templates with ids, sensitive defaults closed and kept as they were `before` when they come back closed
+    (source: OctopusClients, Model/ActionTemplateParameterResource.cs)."""
+    old = {template["Id"]: template["DefaultValue"] for template in before}
     result = []
     for template in templates:
         if not isinstance(template, dict) or not template.get("Name"):
             raise refusals.REQUIRED(field="Name")
-        result.append({**template, "Id": template.get("Id") or str(uuid.uuid4())})
+        identifier = template.get("Id") or str(uuid.uuid4())
+        default = template.get("DefaultValue")
+        if not isinstance(default, Secret):
+            default = secret_properties({"it": default}, {"it": old.get(identifier)})["it"]
+        result.append({**template, "Id": identifier, "DefaultValue": default})
     return result
 
 
@@ -227,7 +233,8 @@ def _value(template: Document, given: Document) -> Any:
     value = given.get(template["Id"])
     if isinstance(value, Secret):
         return value if value.value else None
-    return value or template.get("DefaultValue")
+    default = template.get("DefaultValue")
+    return value or (None if isinstance(default, Secret) and not default.value else default)
 
 
 def variables_for(
@@ -243,8 +250,6 @@ def variables_for(
     for templates, given in places:
         for template in templates:
             value = _value(template, given)
-            if isinstance(value, dict):  # a sensitive default, which has no value
-                value = None
             if value is None:
                 continue
             secret = isinstance(value, Secret)

@@ -236,7 +236,7 @@ def modify_library(request: Request) -> Document:
     """`Version` is optional here and not compared: whether a stale one is refused is unconfirmed."""
     library = request.find("LibraryVariableSets", request.argument("id"))
     after = LIBRARY_SETS.fields(request.document(), library)
-    after["Templates"] = complete_templates(after["Templates"])
+    after["Templates"] = complete_templates(after["Templates"], library["Templates"])
     request.refuse_duplicate(
         "LibraryVariableSet",
         "LibraryVariableSets",
