@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 1
-# digest: sha256:ab6be8d1e6124ec7f6e8d79ec7f22f877d99f37b1bf74f71ab8e53c64fa173c1
+# digest: sha256:73a2e5b0602e26e8c0dbb4f37e51b5e0c2887cdf0b9ea9892879dc206d3fc505
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from datetime import datetime, timedelta, timezone
 from types import TracebackType
 from typing import (
     Any,
+    BinaryIO,
     Callable,
     Container,
     Iterable,
@@ -43,6 +44,13 @@ DURATION_PATTERN = re.compile(r"(?:[0-9]+[dhms]\s*)+", re.IGNORECASE)
 MOMENT_PATTERN = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:\.(?P<fraction>[0-9]+))?"
     r"\s*(?P<zone>[Zz]|[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)+|UTC)?"
+)
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WEEKLY_PATTERN = re.compile(
+    r"(?:(?P<day>mon|tue|wed|thu|fri|sat|sun)[a-z]*\s+)?(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})\s+"
+    r"(?P<zone>Z|UTC|[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)+)",
+    re.IGNORECASE,
 )
 
 
@@ -78,33 +86,69 @@ def parse_moment(text: str, now: Optional[datetime] = None) -> datetime:
     zone = match.group("zone")
     if zone is None:
         raise ValueError(f"{text!r} has no zone: add an offset such as +02:00 or Z")
-    if zone in ("Z", "z", "UTC"):
-        return naive.replace(tzinfo=timezone.utc)
-    if zone[0] in "+-":
-        hours, minutes = int(zone[1:3]), int(zone[-2:])
-        if hours > 23 or minutes > 59:
-            raise ValueError(f"{text!r} has an offset that no place has")
-        offset = timedelta(hours=hours, minutes=minutes)
-        return naive.replace(tzinfo=timezone(-offset if zone[0] == "-" else offset))
+    if zone in ("Z", "z", "UTC") or zone[0] in "+-":
+        return naive.replace(tzinfo=find_zone(zone))
     return in_named_zone(naive, zone)
 
 
 def in_named_zone(naive: datetime, name: str) -> datetime:
     """`naive` as the wall clock of the zone shows it; ValueError where that is no single moment."""
-    try:
-        from zoneinfo import ZoneInfo
-
-        zone = ZoneInfo(name)
-    except (ImportError, KeyError, ValueError, OSError):
-        raise ValueError(
-            f"this Python has no data for the zone {name}: write the offset instead, such as +02:00"
-        ) from None
+    zone = find_zone(name)
     first, second = naive.replace(tzinfo=zone), naive.replace(tzinfo=zone, fold=1)
     if first.utcoffset() != second.utcoffset():
         raise ValueError(
             f"the clock change makes {naive} in {name} ambiguous or skips it: write the offset instead"
         )
     return first
+
+
+def parse_start(text: str, now: Optional[datetime] = None) -> datetime:
+    """A moment or delay as `parse_moment` reads it, or the next `22:00 +02:00`, `Mon 22:00 Europe/Berlin`. Never in the past.
+
+    Where a clock change skips such a time of day, it is as much later as the clock was set forward; where it repeats it, the
+    first one counts. A date written out in full must be unambiguous.
+    """
+    moment = now or datetime.now(timezone.utc)
+    match = WEEKLY_PATTERN.fullmatch(text.strip())
+    if match is None:
+        start = parse_moment(text, moment)
+        if start < moment:
+            raise ValueError(f"{text!r} lies in the past")
+        return start
+    day = (match.group("day") or "").lower()[:3]
+    zone = find_zone(match.group("zone"))
+    try:
+        hour, minute = int(match.group("hour")), int(match.group("minute"))
+        local = moment.astimezone(zone).replace(tzinfo=None)
+        local = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a time of day: {error}") from None
+    for days in range(9):
+        candidate = local + timedelta(days=days)
+        start = candidate.replace(tzinfo=zone).astimezone(timezone.utc)
+        if start > moment and day in ("", WEEKDAYS[candidate.weekday()]):
+            return start
+    raise ValueError(f"{text!r} never comes")  # not reached: every weekday comes within eight days
+
+
+def find_zone(name: str) -> Any:
+    """An offset or a named zone as tzinfo; ValueError where Python has no data for it."""
+    if name in ("Z", "z", "UTC"):
+        return timezone.utc
+    if name[0] in "+-":
+        hours, minutes = int(name[1:3]), int(name[-2:])
+        if hours > 23 or minutes > 59:
+            raise ValueError(f"{name!r} is an offset that no place has")
+        offset = timedelta(hours=hours, minutes=minutes)
+        return timezone(-offset if name[0] == "-" else offset)
+    try:
+        from zoneinfo import ZoneInfo
+
+        return ZoneInfo(name)
+    except (ImportError, KeyError, ValueError, OSError):
+        raise ValueError(
+            f"this Python has no data for the zone {name}: write the offset instead, such as +02:00"
+        ) from None
 
 
 def moment_or_none(value: Any) -> Optional[datetime]:
@@ -289,6 +333,7 @@ def parse_version_range(text: str) -> VersionRange:
 # ---- generator/runtime/parameters.py ----
 
 EXPRESSION_OPENER = "#" + "{"
+EXPRESSION = re.compile("#" + r"\{[^{}]*\}")
 
 
 class Secret:
@@ -346,15 +391,32 @@ def parse_lines(text: str) -> tuple[str, ...]:
 
 
 def parse_pairs(text: str) -> dict[str, str]:
-    """`name = value` lines in their order; an `=` inside a value is kept."""
+    """`name = value` lines in their order; an `=` inside a value is kept.
+
+    `name = <<END` begins a value of several lines, kept as they are up to a line `END` (any word). A fault names the line
+    by its number only, for a value may be secret.
+    """
     pairs: dict[str, str] = {}
-    for line in parse_lines(text):
+    lines = text.splitlines()
+    position = 0
+    while position < len(lines):
+        line = lines[position]
+        position += 1
+        if not line.strip():
+            continue
         name, separator, value = line.partition("=")
-        if not separator or not name.strip():
-            raise ValueError(f"the line {line!r} is not of the form: name = value")
-        if name.strip() in pairs:
-            raise ValueError(f"{name.strip()!r} is given twice")
-        pairs[name.strip()] = value.strip()
+        name, value = name.strip(), value.strip()
+        if not separator or not name:
+            raise ValueError(f"line {position} is not of the form: name = value")
+        if name in pairs:
+            raise ValueError(f"{name!r} is given twice")
+        if value.startswith("<<") and value[2:].isidentifier():
+            try:
+                end = [one.strip() for one in lines].index(value[2:], position)
+            except ValueError:
+                raise ValueError(f"the value of {name!r} has no end: a line {value[2:]}") from None
+            value, position = "\n".join(lines[position:end]), end + 1
+        pairs[name] = value
     return pairs
 
 
@@ -472,6 +534,11 @@ def parse_parameters(
         text = read(entry["variable"]).strip()
         if entry["type"] == "package" and not text:
             text = read("Octopus.Action.Package[{}].PackageId".format(entry["variable"])).strip()
+        if entry["type"] in ("lines", "pairs") and is_unresolved(text) and not EXPRESSION.fullmatch(text):
+            # Leaving the whole field out, or taking the expression for a name, could widen what the others mean.
+            left = ", ".join(dict.fromkeys(EXPRESSION.findall(text))) or "an expression"
+            faults.append(FormFault(label, f"{left} was not resolved"))
+            continue
         if not text or is_unresolved(text):
             shown = "its expression" if entry["type"] == "secret" else text
             if entry["required"]:
@@ -3529,6 +3596,8 @@ def failure_of(deliveries: Sequence[Delivery]) -> Optional[StepFailure]:
 # ---- generator/runtime/obstacles.py ----
 
 LIFECYCLE, OTHER = "lifecycle", "other"
+MOST_SNAPSHOTS = 5
+SNAPSHOT_PAUSE, LONGEST_SNAPSHOT_PAUSE = 5.0, 60.0
 
 
 class Obstacles:
@@ -3551,6 +3620,10 @@ class Obstacles:
         if release["Id"] not in self._templates:
             self._templates[release["Id"]] = self.api.get(f"releases/{release['Id']}/deployments/template")
         return self._templates[release["Id"]]
+
+    def forget(self, release: Mapping[str, Any]) -> None:
+        """The release has changed."""
+        self._templates.pop(release["Id"], None)
 
     def lifecycle_refusal(self, place: Place, release: Mapping[str, Any]) -> str:
         """Why the lifecycle does not let the release go there now; "" when it does. `PromoteTo` has what it allows."""
@@ -3633,6 +3706,28 @@ def freeze_holds(freeze: Mapping[str, Any], place: Place) -> bool:
         == (place.tenant_id, project, environment)
         for scope in freeze.get("TenantProjectEnvironmentScope") or ()
     )
+
+
+def variables_have_changed(template: Mapping[str, Any]) -> bool:
+    """Whether the project has other variables now than the release froze; `template` is its deployment template."""
+    return bool(template.get("IsVariableSetModified") or template.get("IsLibraryVariableSetModified"))
+
+
+def update_snapshot(api: Api, release: Mapping[str, Any]) -> None:
+    """Freezes the project's variables of now into the release. Doing it twice does no harm, so a lost answer is looked into."""
+    for _ in range(MOST_SNAPSHOTS):
+        try:
+            api.post(f"releases/{release['Id']}/snapshot-variables", {})
+            return
+        except LostAnswer as error:
+            api.tell(f"{error.sentence}. Looking whether the variables were refreshed.")
+            if not variables_have_changed(api.get(f"releases/{release['Id']}/deployments/template")):
+                return
+        except ApiError as error:
+            if error.status != 429:
+                raise
+            api.sleep(max(SNAPSHOT_PAUSE, min(error.retry_after, LONGEST_SNAPSHOT_PAUSE)))
+    raise StepFailure(GAVE_UP, f"the variables of {release['Version']} could not be refreshed")
 
 
 # ---- generator/runtime/options.py ----
@@ -3771,12 +3866,11 @@ def read_own_task(api: Api, step: Any) -> Optional[Task]:
 
 # ---- generator/runtime/watchdog.py ----
 
-# Starts the watchdog and ends, so that the watchdog has no parent in the tree that Octopus kills.
+# Where there is no fork: starts the watchdog and ends, so that the watchdog has no parent in the tree that Octopus kills.
 RELAY = """\
 import subprocess, sys
 quiet = subprocess.DEVNULL
-flags = int(sys.argv[2])
-subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=quiet, stderr=quiet, creationflags=flags)
+subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=quiet, stderr=quiet, creationflags=int(sys.argv[2]))
 """
 # Reads until the step closes the pipe. Only when it has not said "done" is the code loaded that it sent: the step's own script.
 WATCHER = """\
@@ -3808,19 +3902,21 @@ NOT_GUARDED = "if this task is cancelled, what it awaits goes on (Octopus - Canc
 class Watchdog:
     """The step's end of the pipe, and a context manager: left normally or by a StepFailure, the step has ended by itself.
 
-    Whatever is wrong with the watchdog costs a warning, never the step. Without a `process` nothing is guarded.
+    Whatever is wrong with the watchdog costs a warning, never the step. Without a `pipe` nothing is guarded.
     """
 
-    def __init__(self, log: Log, process: Any = None, orders: Optional[Mapping[str, Any]] = None) -> None:
+    def __init__(
+        self, log: Log, pipe: Optional[BinaryIO] = None, orders: Optional[Mapping[str, Any]] = None
+    ) -> None:
         self._log = log
-        self._process = process
-        self._orders = orders
-        self._is_out = False
+        self._pipe = pipe
+        self._orders = orders  # until they have been sent
 
     def guard(self, keys: Iterable[str], project_id: str) -> None:
         """From now on these children are guarded and no others. To be called before they are made."""
-        if self._process is not None and not self._is_out:
-            self._let_out()
+        if self._orders is not None:
+            self._tell(self._orders)
+            self._orders = None
         self._tell({"keys": list(keys), "project": project_id})
 
     def __enter__(self) -> Watchdog:
@@ -3837,40 +3933,24 @@ class Watchdog:
             self._write(b"done\n")
         self._release()
 
-    def _let_out(self) -> None:
-        """Waits until the watchdog has no parent any more, a few milliseconds after its start; then sends it what it needs."""
-        import subprocess
-
-        self._is_out = True
-        try:
-            if self._process.wait(LONGEST_START) != 0:
-                self._give_up(f"its process ended with {self._process.returncode}")
-        except subprocess.TimeoutExpired:
-            self._give_up(f"its process did not start within {LONGEST_START:.0f} s")
-        if self._orders is not None:
-            self._tell(self._orders)
-
     def _tell(self, message: Mapping[str, Any]) -> None:
         self._write(json.dumps(message).encode() + b"\n")
 
     def _write(self, line: bytes) -> None:
-        if self._process is None:
+        if self._pipe is None:
             return
         try:
-            self._process.stdin.write(line)
-            self._process.stdin.flush()
+            self._pipe.write(line)
+            self._pipe.flush()
         except OSError as error:
-            self._give_up(str(error))
-
-    def _give_up(self, reason: str) -> None:
-        self._log.warning(f"There is no watchdog ({reason}): {NOT_GUARDED}.")
-        self._release()
+            self._log.warning(f"There is no watchdog any more ({error}): {NOT_GUARDED}.")
+            self._release()
 
     def _release(self) -> None:
-        if self._process is not None:
+        if self._pipe is not None:
             with suppress(OSError):  # what could not be written is of no use any more
-                self._process.stdin.close()
-        self._process = None
+                self._pipe.close()
+        self._pipe = None
 
 
 def start_watchdog(parameters: Any, api: Api, longest: timedelta, *, wanted: bool = True) -> Watchdog:
@@ -3892,7 +3972,7 @@ def start_watchdog(parameters: Any, api: Api, longest: timedelta, *, wanted: boo
     try:
         with open(globals()["__file__"], encoding="utf-8-sig") as file:  # noqa: PTH123 - pathlib costs start-up time
             script = file.read()
-        process = start_detached()
+        pipe = start_by_relay() if sys.platform == "win32" else start_by_fork()
     except (OSError, ValueError) as error:
         log.warning(f"There is no watchdog ({error}): {NOT_GUARDED}.")
         return Watchdog(log)
@@ -3907,19 +3987,49 @@ def start_watchdog(parameters: Any, api: Api, longest: timedelta, *, wanted: boo
         "result": result_name(step),
         "longest": longest.total_seconds(),
     }
-    return Watchdog(log, process, orders)
+    return Watchdog(log, pipe, orders)
 
 
-def start_detached() -> Any:
-    """The relay as a Popen; its `stdin` is the only write end of the pipe that the watchdog reads.
+def start_by_fork() -> BinaryIO:
+    """Starts the watchdog, the child of a child that has ended; the only write end of the pipe that it reads. Takes 3 ms."""
+    import os
 
-    A session of its own on POSIX, no console on Windows; in neither does it hold a stream of the step, or its folder.
-    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        become_watchdog(reading)
+    os.close(reading)
+    os.waitpid(child, 0)
+    return os.fdopen(writing, "wb")
+
+
+def become_watchdog(pipe: int) -> NoReturn:
+    """In a child of the step: leaves its session, stream and folder. What fails here shows itself as a pipe without a reader."""
+    import os
+
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            os.chdir("/")
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for ours, stream in ((pipe, 0), (nothing, 1), (nothing, 2)):
+                os.dup2(ours, stream)
+            for name in os.listdir("/dev/fd"):  # noqa: PTH208 - what the step itself has inherited
+                if int(name) > 2:
+                    with suppress(OSError):
+                        os.close(int(name))
+            os.execv(sys.executable, [sys.executable, "-c", WATCHER])
+    finally:
+        os._exit(0)
+
+
+def start_by_relay() -> BinaryIO:
+    """The same without fork, as on Windows: without a console, and without the step's streams and folder."""
     import os
     import subprocess
 
     flags = WINDOWS_FLAGS if sys.platform == "win32" else 0
-    return subprocess.Popen(
+    relay = subprocess.Popen(
         [sys.executable, "-S", "-c", RELAY, WATCHER, str(flags)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -3928,6 +4038,13 @@ def start_detached() -> Any:
         creationflags=flags,
         start_new_session=not flags,
     )
+    assert relay.stdin is not None
+    try:
+        if relay.wait(LONGEST_START) != 0:
+            raise OSError(f"its start ended with {relay.returncode}")
+    except subprocess.TimeoutExpired:
+        raise OSError(f"it did not start within {LONGEST_START:.0f} s") from None
+    return relay.stdin
 
 
 def absolute_ca(ca: str) -> str:
@@ -3995,6 +4112,196 @@ def cancel_guarded(api: Api, keys: Container[str], project_id: str) -> None:
                         raise
 
 
+# ---- generator/runtime/wishes.py ----
+
+INHERIT = "inherit"
+
+
+class Wishes(NamedTuple):
+    """What a person wrote, by name. `machines` and `excluded` may instead be the parent's ids, narrowed to what fits."""
+
+    variables: Mapping[str, str]
+    skip_steps: Sequence[str]
+    machines: Sequence[str]
+    excluded: Sequence[str]
+    inherits: bool = False
+
+
+class Fitted(NamedTuple):
+    """What the wishes come to at one place: fields of the deployment, what is against it, and which wishes mean something."""
+
+    settings: Mapping[str, Any]
+    faults: Sequence[str]
+    met: frozenset[tuple[str, str]]
+    skipped: str
+    preview: Mapping[str, Any]
+
+
+def read_preview(api: Api, release: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+    path = f"releases/{release['Id']}/deployments/preview/{place.environment['Id']}"
+    document: Mapping[str, Any] = api.get(path + (f"/{place.tenant_id}" if place.tenant_id else ""))
+    return document
+
+
+def fit(place: Place, wishes: Wishes, preview: Mapping[str, Any]) -> Fitted:
+    """Holds `wishes` against the preview of one place. A wish that means nothing here may mean something elsewhere."""
+    settings: dict[str, Any] = {}
+    faults: list[str] = []
+    met: set[tuple[str, str]] = set()
+    answers = fit_variables(wishes.variables, preview, faults, met, place)
+    if answers:
+        settings["FormValues"] = answers
+    skips = fit_steps(wishes.skip_steps, preview, faults, met, place)
+    if skips:
+        settings["SkipActions"] = skips
+    machines = machines_of(preview)
+    chosen = fit_machines("machines", wishes.machines, machines, met)
+    excluded = fit_machines("exclude_machines", wishes.excluded, machines, met)
+    left = [one for one in chosen or machines if one not in excluded]
+    skipped = ""
+    if (wishes.machines and not chosen) or ((wishes.machines or excluded) and not left):
+        # An empty selection would mean every machine.
+        whose = (
+            "the machines of the own deployment" if wishes.inherits else "the machines that the step names"
+        )
+        skipped = f"{place}: of {whose} none is left there"
+    if chosen:
+        settings["SpecificMachineIds"] = chosen
+    if excluded:
+        settings["ExcludedMachineIds"] = excluded
+    return Fitted(settings, faults, frozenset(met), skipped, preview)
+
+
+def fit_variables(
+    variables: Mapping[str, str],
+    preview: Mapping[str, Any],
+    faults: list[str],
+    met: set[tuple[str, str]],
+    place: Place,
+) -> dict[str, str]:
+    """Values by the names of the form's elements, which are ids (source: OctopusClients, Model/Forms). No value is ever told."""
+    given = {name.lower(): (name, value) for name, value in variables.items()}
+    form = preview.get("Form") or {}
+    answers: dict[str, str] = {}
+    for element in form.get("Elements") or ():
+        control = element.get("Control") or {}
+        if control.get("Type") not in (None, "VariableValue"):
+            continue
+        name, label = control.get("Name") or "", control.get("Label") or ""
+        wish = given.get(name.lower()) or given.get(label.lower())
+        if wish is not None:
+            met.add(("variable", wish[0]))
+            answers[element["Name"]] = wish[1]
+        value = wish[1] if wish is not None else (form.get("Values") or {}).get(element["Name"])
+        required = element.get("IsValueRequired") or control.get("Required")
+        # The form does not show whether a sensitive variable has a default: then the server judges.
+        if required and not value and (wish is not None or not control.get("IsSecure")):
+            faults.append(f"{place}: the prompted variable {label or name} needs a value")
+    return answers
+
+
+def fit_steps(
+    names: Sequence[str],
+    preview: Mapping[str, Any],
+    faults: list[str],
+    met: set[tuple[str, str]],
+    place: Place,
+) -> list[str]:
+    """Ids of the actions that the names or numbers mean; `2` means 2.1 and 2.2 as well."""
+    skips = []
+    for action in preview.get("StepsToExecute") or ():
+        number = str(action.get("ActionNumber") or "")
+        spelled = {str(action["ActionName"]).lower(), number, number.partition(".")[0]}
+        for name in names:
+            if name.lower() in spelled:
+                met.add(("step", name))
+                if action.get("CanBeSkipped") is False:
+                    faults.append(f"{place}: the step {action['ActionName']} cannot be skipped")
+                elif action["ActionId"] not in skips:
+                    skips.append(action["ActionId"])
+    return skips
+
+
+def machines_of(preview: Mapping[str, Any]) -> dict[str, str]:
+    """Names by id of all machines that the preview's steps would use."""
+    found: dict[str, str] = {}
+    for action in preview.get("StepsToExecute") or ():
+        for machine in action.get("Machines") or ():
+            found[machine["Id"]] = machine.get("Name") or machine["Id"]
+    return found
+
+
+def fit_machines(
+    kind: str, names: Sequence[str], machines: Mapping[str, str], met: set[tuple[str, str]]
+) -> list[str]:
+    """Ids of the machines that the names or ids mean here."""
+    chosen = []
+    for name in names:
+        for identifier, called in machines.items():
+            if name.lower() in (identifier.lower(), called.lower()):
+                met.add((kind, name))
+                if identifier not in chosen:
+                    chosen.append(identifier)
+    return chosen
+
+
+def prompts_of(fitted: Fitted) -> list[str]:
+    """The prompted variables by name, and how each gets its value; never the value."""
+    answers = fitted.settings.get("FormValues") or {}
+    form = fitted.preview.get("Form") or {}
+    told = []
+    for element in form.get("Elements") or ():
+        control = element.get("Control") or {}
+        name = control.get("Name") or control.get("Label") or element["Name"]
+        how = "given" if element["Name"] in answers else "default"
+        told.append(f"{name} ({how})")
+    return told
+
+
+def unmet(wishes: Wishes, fitted: Sequence[Fitted]) -> list[str]:
+    """What matches nothing anywhere, each with near names."""
+    met = frozenset().union(*(one.met for one in fitted))
+    previews = [one.preview for one in fitted]
+    prompts = [
+        element["Control"].get("Label") or element["Control"].get("Name")
+        for preview in previews
+        for element in (preview.get("Form") or {}).get("Elements") or ()
+        if element.get("Control")
+    ]
+    steps = [action["ActionName"] for preview in previews for action in preview.get("StepsToExecute") or ()]
+    machines = [name for preview in previews for name in machines_of(preview).values()]
+    asked: list[tuple[str, Sequence[str], str, Sequence[str]]] = [
+        ("variable", list(wishes.variables), "prompted variable", prompts),
+        ("step", wishes.skip_steps, "step to skip", steps),
+    ]
+    if not wishes.inherits:
+        asked.append(("machines", wishes.machines, "machine in use there", machines))
+        asked.append(("exclude_machines", wishes.excluded, "machine in use there", machines))
+    return [
+        f"there is no {what} {name!r} ({near_name(name, known)})"
+        for kind, names, what, known in asked
+        for name in names
+        if (kind, name) not in met
+    ]
+
+
+def near_name(name: str, known: Sequence[str]) -> str:
+    import difflib
+
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return "there are: " + ", ".join(names[:20]) if names else "there is none at all"
+
+
+def inherited(step: Any) -> tuple[Sequence[str], Sequence[str]]:
+    """Ids of the machines that the own deployment is restricted to, and of those that it leaves out (source: docs, System
+    variables)."""
+    specific = parse_names(step.variable("Octopus.Deployment.SpecificMachines"))
+    return specific, parse_names(step.variable("Octopus.Deployment.ExcludedMachines"))
+
+
 # ---- templates/steps/deploy_release.py ----
 
 NO_RELEASE: Mapping[str, Any] = {"Id": "", "Version": ""}
@@ -4014,12 +4321,25 @@ def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
         "git_commit": Option(str, ""),
         "release_notes": Option(str, ""),
         "warnings": Option(one_of("pass", "fail"), "pass"),
+        "machines": Option(parse_names, ()),
+        "exclude_machines": Option(parse_names, ()),
+        "guided_failure": Option(one_of("on", "off", "default"), "default"),
+        "force_package_download": Option(parse_switch, False),
+        "priority": Option(one_of("on", "off", "default"), "default"),
+        "refresh_variables": Option(parse_switch, False),
+        "expire": Option(parse_duration),
         "watchdog": Option(parse_switch, True),
     }
     return parse_options(table, pairs)
 
 
-@reads(release=parse_deploy_choice, environment=parse_environments, more=parse_more, **CONNECTION_GRAMMARS)
+@reads(
+    release=parse_deploy_choice,
+    environment=parse_environments,
+    start=parse_start,
+    more=parse_more,
+    **CONNECTION_GRAMMARS,
+)
 def main(parameters: Parameters) -> None:
     step: Step = parameters.step
     more = parameters.more or parse_more({})
@@ -4033,8 +4353,9 @@ def main(parameters: Parameters) -> None:
     decide_all(api, deliveries)
     for delivery in deliveries:
         tell_decision(step, delivery)
-    check_obstacles(api, step, more, deliveries)
+    fitted = check_before_queueing(api, parameters, more, deliveries)
     if parameters.what_if:
+        tell_fitted(step, fitted)
         tell_what_if(step, deliveries)
         return
     terms = Terms(
@@ -4093,7 +4414,7 @@ def plan_deliveries(
         more["pre_release"],
         lambda: create_by_form(api, parameters, more, project, channel),
     )
-    make = ErrandMaker(api, parameters)
+    make = ErrandMaker(api, parameters, more)
     deliveries = [
         Delivery(place, NO_RELEASE, None, skipped=f"{place}: {reason}") for place, reason in found.left_out
     ]
@@ -4151,29 +4472,105 @@ def create_by_form(
     return Chosen({"Id": "", **planned.body}, f"to be created: {planned.words}")
 
 
-def check_obstacles(api: Api, step: Step, more: Mapping[str, Any], deliveries: Sequence[Delivery]) -> None:
-    """Fails, before anything is queued, with everything that the server would refuse."""
-    obstacles = Obstacles(api, utc_now(api))
+def check_before_queueing(
+    api: Api, parameters: Parameters, more: Mapping[str, Any], deliveries: Sequence[Delivery]
+) -> list[tuple[Delivery, Fitted]]:
+    """Fails with everything that the server would refuse, or that means nothing there, before anything is queued.
+
+    Otherwise the deployments that are to be created have all their fields.
+    """
+    step: Step = parameters.step
+    obstacles = Obstacles(api, parameters.start or utc_now(api))
     reasons: list[str] = []
+    fitted: list[tuple[Delivery, Fitted]] = []
+    wishes = wishes_of(parameters, more)
     first = deliveries[0].place.environment["Id"]
-    for delivery in deliveries:
-        decision = delivery.decision
-        if decision is None or decision.action != "create" or not delivery.release["Id"]:
-            continue
+    to_create = [
+        one
+        for one in deliveries
+        if one.decision is not None and one.decision.action == "create" and one.release["Id"]
+    ]
+    if more["refresh_variables"] and to_create:
+        refresh_variables(api, step, obstacles, to_create, parameters.what_if)
+    for delivery in to_create:
         for kind, reason in obstacles.find(delivery.place, delivery.release):
             later = kind == LIFECYCLE and more["at_once"] and delivery.place.environment["Id"] != first
             if later:
                 step.log.verbose(f"{reason}; perhaps it will when its turn has come.")
             elif reason not in reasons:
                 reasons.append(reason)
-    if reasons:
-        step.fail(REFUSED, "; ".join(reasons))
+        preview = read_preview(api, delivery.release, delivery.place)
+        fitted.append((delivery, fit(delivery.place, wishes, preview)))
+    misfits = unmet(wishes, [one for _, one in fitted]) if fitted else []
+    misfits += [fault for _, one in fitted for fault in one.faults]
+    if reasons or misfits:
+        step.fail(REFUSED if reasons else MISCONFIGURED, "; ".join([*reasons, *misfits]))
+    for delivery, one in fitted:
+        if one.skipped:
+            delivery.skip(one.skipped)
+            step.log.highlight(f"Skipped: {one.skipped}.")
+        elif delivery.errand is not None:
+            intention = delivery.errand.intention
+            delivery.errand.intention = intention._replace(settings={**intention.settings, **one.settings})
+    return fitted
+
+
+def wishes_of(parameters: Parameters, more: Mapping[str, Any]) -> Wishes:
+    machines, excluded = more["machines"], more["exclude_machines"]
+    inherits = [name.lower() for name in machines] == [INHERIT]
+    if inherits:
+        machines, own_excluded = inherited(parameters.step)
+        excluded = (*excluded, *own_excluded)
+    return Wishes(parameters.variables or {}, parameters.skip_steps or (), machines, excluded, inherits)
+
+
+def refresh_variables(
+    api: Api, step: Step, obstacles: Obstacles, deliveries: Sequence[Delivery], what_if: bool
+) -> None:
+    """Brings the releases' variables up to date, where something has changed at all."""
+    for release in {one.release["Id"]: one.release for one in deliveries}.values():
+        number = release["Version"]
+        if not variables_have_changed(obstacles.template(release)):
+            step.log.info(f"The variables of {number} are up to date.")
+            continue
+        words = f"the variables of {number} have changed since it was made"
+        if what_if:
+            step.log.info(f"{words}, and would be brought up to date.")
+            continue
+        step.log.highlight(
+            f"{words[0].upper()}{words[1:]}: they are brought up to date, which changes the release for every later "
+            "deployment of it."
+        )
+        update_snapshot(api, release)
+        obstacles.forget(release)
+
+
+def tell_fitted(step: Step, fitted: Sequence[tuple[Delivery, Fitted]]) -> None:
+    """What would run, by place: steps, machines, prompts."""
+    for delivery, one in fitted:
+        skips = one.settings.get("SkipActions") or ()
+        steps = [
+            f"{action.get('ActionNumber')} {action['ActionName']}"
+            + (" (skipped)" if action["ActionId"] in skips else "")
+            for action in one.preview.get("StepsToExecute") or ()
+        ]
+        chosen = one.settings.get("SpecificMachineIds") or machines_of(one.preview)
+        excluded = one.settings.get("ExcludedMachineIds") or ()
+        machines = [
+            name
+            for identifier, name in machines_of(one.preview).items()
+            if identifier in chosen and identifier not in excluded
+        ]
+        step.log.info(f"{delivery.place}: steps: {', '.join(steps) or 'none'}")
+        step.log.info(f"{delivery.place}: machines: {', '.join(machines) or 'none'}")
+        step.log.info(f"{delivery.place}: prompted variables: {', '.join(prompts_of(one)) or 'none'}")
 
 
 class ErrandMaker:
     """Makes the errand for one place after the other; what they have in common is looked up once."""
 
-    def __init__(self, api: Api, parameters: Parameters) -> None:
+    def __init__(self, api: Api, parameters: Parameters, more: Mapping[str, Any]) -> None:
+        self.settings = settings_of(parameters, more)
         self.api = api
         self.parameters = parameters
         self.step: Step = parameters.step
@@ -4193,8 +4590,26 @@ class ErrandMaker:
             sentence=sentence_for_people(self.step),
             own_task=own_task(self.step),
             is_awaited=parameters.wait,
+            settings=self.settings,
         )
         return Errand(self.api, self.step.log, intention)
+
+
+def settings_of(parameters: Parameters, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the deployment that are the same in every place."""
+    settings: dict[str, Any] = {}
+    if more["guided_failure"] != "default":
+        settings["UseGuidedFailure"] = more["guided_failure"] == "on"
+    if more["force_package_download"]:
+        settings["ForcePackageDownload"] = True
+    if more["priority"] != "default":
+        settings["Priority"] = {"on": "On", "off": "Off"}[more["priority"]]
+    if parameters.start is not None:
+        settings["QueueTime"] = parameters.start.isoformat()
+    if more["expire"] is not None:
+        start = parameters.start or datetime.now(timezone.utc)
+        settings["QueueTimeExpiry"] = (start + more["expire"]).isoformat()
+    return settings
 
 
 def sentence_for_people(step: Step) -> str:
@@ -4311,6 +4726,9 @@ PARAMETERS = (
     {"key": "channel", "variable": "DeployRelease.Channel", "label": "Channel", "type": "text", "required": False, "choices": None},
     {"key": "environment", "variable": "DeployRelease.Environment", "label": "Environment", "type": "lines", "required": True, "choices": None},
     {"key": "tenant", "variable": "DeployRelease.Tenant", "label": "Tenant", "type": "lines", "required": False, "choices": None},
+    {"key": "variables", "variable": "DeployRelease.Variables", "label": "Prompted variables", "type": "pairs", "required": False, "choices": None},
+    {"key": "skip_steps", "variable": "DeployRelease.SkipSteps", "label": "Steps to skip", "type": "lines", "required": False, "choices": None},
+    {"key": "start", "variable": "DeployRelease.Start", "label": "Start", "type": "text", "required": False, "choices": None},
     {"key": "when", "variable": "DeployRelease.When", "label": "When", "type": "choice", "required": True, "choices": {"always": "Always", "if_not_current": "If the release is not current there", "if_newer": "If the release is newer than what is current there"}},
     {"key": "wait", "variable": "DeployRelease.Wait", "label": "Wait until it has ended", "type": "boolean", "required": False, "choices": None},
     {"key": "queue_limit", "variable": "DeployRelease.QueueLimit", "label": "Queue limit", "type": "duration", "required": True, "choices": None},

@@ -6,7 +6,7 @@
 # spec: step_templates/verify-deployment.yaml
 # id: cbe89e34-e169-4895-b3f5-d21f03eebe63
 # revision: 1
-# digest: sha256:d344d6f1a2e0276e9991e7b9d11504d3368cb73a696fc8174e8555ced4b99ee5
+# digest: sha256:542a7058ac901a5fd41409131c90b4f00fdb0066338239b39b1b1e4afc97c23c
 
 from __future__ import annotations
 
@@ -65,33 +65,40 @@ def parse_moment(text: str, now: Optional[datetime] = None) -> datetime:
     zone = match.group("zone")
     if zone is None:
         raise ValueError(f"{text!r} has no zone: add an offset such as +02:00 or Z")
-    if zone in ("Z", "z", "UTC"):
-        return naive.replace(tzinfo=timezone.utc)
-    if zone[0] in "+-":
-        hours, minutes = int(zone[1:3]), int(zone[-2:])
-        if hours > 23 or minutes > 59:
-            raise ValueError(f"{text!r} has an offset that no place has")
-        offset = timedelta(hours=hours, minutes=minutes)
-        return naive.replace(tzinfo=timezone(-offset if zone[0] == "-" else offset))
+    if zone in ("Z", "z", "UTC") or zone[0] in "+-":
+        return naive.replace(tzinfo=find_zone(zone))
     return in_named_zone(naive, zone)
 
 
 def in_named_zone(naive: datetime, name: str) -> datetime:
     """`naive` as the wall clock of the zone shows it; ValueError where that is no single moment."""
-    try:
-        from zoneinfo import ZoneInfo
-
-        zone = ZoneInfo(name)
-    except (ImportError, KeyError, ValueError, OSError):
-        raise ValueError(
-            f"this Python has no data for the zone {name}: write the offset instead, such as +02:00"
-        ) from None
+    zone = find_zone(name)
     first, second = naive.replace(tzinfo=zone), naive.replace(tzinfo=zone, fold=1)
     if first.utcoffset() != second.utcoffset():
         raise ValueError(
             f"the clock change makes {naive} in {name} ambiguous or skips it: write the offset instead"
         )
     return first
+
+
+def find_zone(name: str) -> Any:
+    """An offset or a named zone as tzinfo; ValueError where Python has no data for it."""
+    if name in ("Z", "z", "UTC"):
+        return timezone.utc
+    if name[0] in "+-":
+        hours, minutes = int(name[1:3]), int(name[-2:])
+        if hours > 23 or minutes > 59:
+            raise ValueError(f"{name!r} is an offset that no place has")
+        offset = timedelta(hours=hours, minutes=minutes)
+        return timezone(-offset if name[0] == "-" else offset)
+    try:
+        from zoneinfo import ZoneInfo
+
+        return ZoneInfo(name)
+    except (ImportError, KeyError, ValueError, OSError):
+        raise ValueError(
+            f"this Python has no data for the zone {name}: write the offset instead, such as +02:00"
+        ) from None
 
 
 def moment_or_none(value: Any) -> Optional[datetime]:
@@ -229,6 +236,7 @@ def parse_version_range(text: str) -> VersionRange:
 # ---- generator/runtime/parameters.py ----
 
 EXPRESSION_OPENER = "#" + "{"
+EXPRESSION = re.compile("#" + r"\{[^{}]*\}")
 
 
 class Secret:
@@ -286,15 +294,32 @@ def parse_lines(text: str) -> tuple[str, ...]:
 
 
 def parse_pairs(text: str) -> dict[str, str]:
-    """`name = value` lines in their order; an `=` inside a value is kept."""
+    """`name = value` lines in their order; an `=` inside a value is kept.
+
+    `name = <<END` begins a value of several lines, kept as they are up to a line `END` (any word). A fault names the line
+    by its number only, for a value may be secret.
+    """
     pairs: dict[str, str] = {}
-    for line in parse_lines(text):
+    lines = text.splitlines()
+    position = 0
+    while position < len(lines):
+        line = lines[position]
+        position += 1
+        if not line.strip():
+            continue
         name, separator, value = line.partition("=")
-        if not separator or not name.strip():
-            raise ValueError(f"the line {line!r} is not of the form: name = value")
-        if name.strip() in pairs:
-            raise ValueError(f"{name.strip()!r} is given twice")
-        pairs[name.strip()] = value.strip()
+        name, value = name.strip(), value.strip()
+        if not separator or not name:
+            raise ValueError(f"line {position} is not of the form: name = value")
+        if name in pairs:
+            raise ValueError(f"{name!r} is given twice")
+        if value.startswith("<<") and value[2:].isidentifier():
+            try:
+                end = [one.strip() for one in lines].index(value[2:], position)
+            except ValueError:
+                raise ValueError(f"the value of {name!r} has no end: a line {value[2:]}") from None
+            value, position = "\n".join(lines[position:end]), end + 1
+        pairs[name] = value
     return pairs
 
 
@@ -412,6 +437,11 @@ def parse_parameters(
         text = read(entry["variable"]).strip()
         if entry["type"] == "package" and not text:
             text = read("Octopus.Action.Package[{}].PackageId".format(entry["variable"])).strip()
+        if entry["type"] in ("lines", "pairs") and is_unresolved(text) and not EXPRESSION.fullmatch(text):
+            # Leaving the whole field out, or taking the expression for a name, could widen what the others mean.
+            left = ", ".join(dict.fromkeys(EXPRESSION.findall(text))) or "an expression"
+            faults.append(FormFault(label, f"{left} was not resolved"))
+            continue
         if not text or is_unresolved(text):
             shown = "its expression" if entry["type"] == "secret" else text
             if entry["required"]:

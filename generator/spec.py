@@ -286,7 +286,18 @@ def _pairs(parameter: Parameter, value: object) -> str:
         return _lines(parameter, value)
     if any("=" in name or "\n" in name for name in value):
         raise ValueError("a name must be one line without '='")
-    return "\n".join(f"{name} = {_one_line(parameter, item)}" for name, item in value.items())
+    return "\n".join(f"{name} = {_pair_value(item)}" for name, item in value.items())
+
+
+def _pair_value(value: object) -> str:
+    """One line as it is, several between `<<END` and `END`."""
+    text = _want_text(value)
+    if "\n" not in text:
+        return text.strip()
+    lines, end = text.removesuffix("\n").split("\n"), "END"
+    while end in (line.strip() for line in lines):
+        end += "_"
+    return "\n".join([f"<<{end}", *lines, end])
 
 
 def _boolean(parameter: Parameter, value: object) -> str:

@@ -102,7 +102,7 @@ def test_octopus_text(kind: str, value: object, expected: str) -> None:
             "pairs", {"a": 1}, "it must be a text, not a number\nput it in quotes", id="a number in a pair"
         ),
         pytest.param("pairs", {"a=b": "c"}, "a name must be one line without '='", id="an = in a name"),
-        pytest.param("pairs", "a\n", "the line 'a' is not of the form: name = value", id="no = in a line"),
+        pytest.param("pairs", "a\n", "line 1 is not of the form: name = value", id="no = in a line"),
         pytest.param(
             "boolean", "yes please", "'yes please' is neither True nor False", id="neither true nor false"
         ),

@@ -14,6 +14,14 @@ MOMENT_PATTERN = re.compile(
 )
 
 
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WEEKLY_PATTERN = re.compile(
+    r"(?:(?P<day>mon|tue|wed|thu|fri|sat|sun)[a-z]*\s+)?(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})\s+"
+    r"(?P<zone>Z|UTC|[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)+)",
+    re.IGNORECASE,
+)
+
+
 def parse_duration(text: str) -> timedelta:
     """`90s`, `30m`, `2h`, `1d`, `1h30m`: a number without a unit is refused (ValueError), it could mean anything."""
     if not DURATION_PATTERN.fullmatch(text.strip()):
@@ -46,33 +54,69 @@ def parse_moment(text: str, now: Optional[datetime] = None) -> datetime:
     zone = match.group("zone")
     if zone is None:
         raise ValueError(f"{text!r} has no zone: add an offset such as +02:00 or Z")
-    if zone in ("Z", "z", "UTC"):
-        return naive.replace(tzinfo=timezone.utc)
-    if zone[0] in "+-":
-        hours, minutes = int(zone[1:3]), int(zone[-2:])
-        if hours > 23 or minutes > 59:
-            raise ValueError(f"{text!r} has an offset that no place has")
-        offset = timedelta(hours=hours, minutes=minutes)
-        return naive.replace(tzinfo=timezone(-offset if zone[0] == "-" else offset))
+    if zone in ("Z", "z", "UTC") or zone[0] in "+-":
+        return naive.replace(tzinfo=find_zone(zone))
     return in_named_zone(naive, zone)
 
 
 def in_named_zone(naive: datetime, name: str) -> datetime:
     """`naive` as the wall clock of the zone shows it; ValueError where that is no single moment."""
-    try:
-        from zoneinfo import ZoneInfo
-
-        zone = ZoneInfo(name)
-    except (ImportError, KeyError, ValueError, OSError):
-        raise ValueError(
-            f"this Python has no data for the zone {name}: write the offset instead, such as +02:00"
-        ) from None
+    zone = find_zone(name)
     first, second = naive.replace(tzinfo=zone), naive.replace(tzinfo=zone, fold=1)
     if first.utcoffset() != second.utcoffset():
         raise ValueError(
             f"the clock change makes {naive} in {name} ambiguous or skips it: write the offset instead"
         )
     return first
+
+
+def parse_start(text: str, now: Optional[datetime] = None) -> datetime:
+    """A moment or delay as `parse_moment` reads it, or the next `22:00 +02:00`, `Mon 22:00 Europe/Berlin`. Never in the past.
+
+    Where a clock change skips such a time of day, it is as much later as the clock was set forward; where it repeats it, the
+    first one counts. A date written out in full must be unambiguous.
+    """
+    moment = now or datetime.now(timezone.utc)
+    match = WEEKLY_PATTERN.fullmatch(text.strip())
+    if match is None:
+        start = parse_moment(text, moment)
+        if start < moment:
+            raise ValueError(f"{text!r} lies in the past")
+        return start
+    day = (match.group("day") or "").lower()[:3]
+    zone = find_zone(match.group("zone"))
+    try:
+        hour, minute = int(match.group("hour")), int(match.group("minute"))
+        local = moment.astimezone(zone).replace(tzinfo=None)
+        local = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a time of day: {error}") from None
+    for days in range(9):
+        candidate = local + timedelta(days=days)
+        start = candidate.replace(tzinfo=zone).astimezone(timezone.utc)
+        if start > moment and day in ("", WEEKDAYS[candidate.weekday()]):
+            return start
+    raise ValueError(f"{text!r} never comes")  # not reached: every weekday comes within eight days
+
+
+def find_zone(name: str) -> Any:
+    """An offset or a named zone as tzinfo; ValueError where Python has no data for it."""
+    if name in ("Z", "z", "UTC"):
+        return timezone.utc
+    if name[0] in "+-":
+        hours, minutes = int(name[1:3]), int(name[-2:])
+        if hours > 23 or minutes > 59:
+            raise ValueError(f"{name!r} is an offset that no place has")
+        offset = timedelta(hours=hours, minutes=minutes)
+        return timezone(-offset if name[0] == "-" else offset)
+    try:
+        from zoneinfo import ZoneInfo
+
+        return ZoneInfo(name)
+    except (ImportError, KeyError, ValueError, OSError):
+        raise ValueError(
+            f"this Python has no data for the zone {name}: write the offset instead, such as +02:00"
+        ) from None
 
 
 def moment_or_none(value: Any) -> Optional[datetime]:

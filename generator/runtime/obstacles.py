@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Mapping, Optional
 
-from generator.runtime.api import Api, ApiError
+from generator.runtime.api import Api, ApiError, LostAnswer
 from generator.runtime.lookup import Place
 from generator.runtime.moments import moment_or_none
+from generator.runtime.step import GAVE_UP, StepFailure
 
 LIFECYCLE, OTHER = "lifecycle", "other"
+MOST_SNAPSHOTS = 5
+SNAPSHOT_PAUSE, LONGEST_SNAPSHOT_PAUSE = 5.0, 60.0
 
 
 class Obstacles:
@@ -32,6 +35,10 @@ class Obstacles:
         if release["Id"] not in self._templates:
             self._templates[release["Id"]] = self.api.get(f"releases/{release['Id']}/deployments/template")
         return self._templates[release["Id"]]
+
+    def forget(self, release: Mapping[str, Any]) -> None:
+        """The release has changed."""
+        self._templates.pop(release["Id"], None)
 
     def lifecycle_refusal(self, place: Place, release: Mapping[str, Any]) -> str:
         """Why the lifecycle does not let the release go there now; "" when it does. `PromoteTo` has what it allows."""
@@ -114,3 +121,25 @@ def freeze_holds(freeze: Mapping[str, Any], place: Place) -> bool:
         == (place.tenant_id, project, environment)
         for scope in freeze.get("TenantProjectEnvironmentScope") or ()
     )
+
+
+def variables_have_changed(template: Mapping[str, Any]) -> bool:
+    """Whether the project has other variables now than the release froze; `template` is its deployment template."""
+    return bool(template.get("IsVariableSetModified") or template.get("IsLibraryVariableSetModified"))
+
+
+def update_snapshot(api: Api, release: Mapping[str, Any]) -> None:
+    """Freezes the project's variables of now into the release. Doing it twice does no harm, so a lost answer is looked into."""
+    for _ in range(MOST_SNAPSHOTS):
+        try:
+            api.post(f"releases/{release['Id']}/snapshot-variables", {})
+            return
+        except LostAnswer as error:
+            api.tell(f"{error.sentence}. Looking whether the variables were refreshed.")
+            if not variables_have_changed(api.get(f"releases/{release['Id']}/deployments/template")):
+                return
+        except ApiError as error:
+            if error.status != 429:
+                raise
+            api.sleep(max(SNAPSHOT_PAUSE, min(error.retry_after, LONGEST_SNAPSHOT_PAUSE)))
+    raise StepFailure(GAVE_UP, f"the variables of {release['Version']} could not be refreshed")

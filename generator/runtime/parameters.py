@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
 
 from generator.runtime.moments import parse_duration, parse_moment
 from generator.runtime.versions import parse_version_range
 
 EXPRESSION_OPENER = "#" + "{"
+EXPRESSION = re.compile("#" + r"\{[^{}]*\}")
 
 
 class Secret:
@@ -65,15 +67,32 @@ def parse_lines(text: str) -> tuple[str, ...]:
 
 
 def parse_pairs(text: str) -> dict[str, str]:
-    """`name = value` lines in their order; an `=` inside a value is kept."""
+    """`name = value` lines in their order; an `=` inside a value is kept.
+
+    `name = <<END` begins a value of several lines, kept as they are up to a line `END` (any word). A fault names the line
+    by its number only, for a value may be secret.
+    """
     pairs: dict[str, str] = {}
-    for line in parse_lines(text):
+    lines = text.splitlines()
+    position = 0
+    while position < len(lines):
+        line = lines[position]
+        position += 1
+        if not line.strip():
+            continue
         name, separator, value = line.partition("=")
-        if not separator or not name.strip():
-            raise ValueError(f"the line {line!r} is not of the form: name = value")
-        if name.strip() in pairs:
-            raise ValueError(f"{name.strip()!r} is given twice")
-        pairs[name.strip()] = value.strip()
+        name, value = name.strip(), value.strip()
+        if not separator or not name:
+            raise ValueError(f"line {position} is not of the form: name = value")
+        if name in pairs:
+            raise ValueError(f"{name!r} is given twice")
+        if value.startswith("<<") and value[2:].isidentifier():
+            try:
+                end = [one.strip() for one in lines].index(value[2:], position)
+            except ValueError:
+                raise ValueError(f"the value of {name!r} has no end: a line {value[2:]}") from None
+            value, position = "\n".join(lines[position:end]), end + 1
+        pairs[name] = value
     return pairs
 
 
@@ -191,6 +210,11 @@ def parse_parameters(
         text = read(entry["variable"]).strip()
         if entry["type"] == "package" and not text:
             text = read("Octopus.Action.Package[{}].PackageId".format(entry["variable"])).strip()
+        if entry["type"] in ("lines", "pairs") and is_unresolved(text) and not EXPRESSION.fullmatch(text):
+            # Leaving the whole field out, or taking the expression for a name, could widen what the others mean.
+            left = ", ".join(dict.fromkeys(EXPRESSION.findall(text))) or "an expression"
+            faults.append(FormFault(label, f"{left} was not resolved"))
+            continue
         if not text or is_unresolved(text):
             shown = "its expression" if entry["type"] == "secret" else text
             if entry["required"]:

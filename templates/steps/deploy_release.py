@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, Mapping, Optional, Sequence
 
 from generator.runtime.api import Api
@@ -27,7 +27,8 @@ from generator.runtime.destinations import (
 )
 from generator.runtime.lookup import NotFound, Place, find_channel, find_default_channel, find_named
 from generator.runtime.markers import own_task
-from generator.runtime.obstacles import LIFECYCLE, Obstacles
+from generator.runtime.moments import parse_duration, parse_start
+from generator.runtime.obstacles import LIFECYCLE, Obstacles, update_snapshot, variables_have_changed
 from generator.runtime.once import (
     CLOCK_MARGIN,
     Errand,
@@ -42,6 +43,17 @@ from generator.runtime.step import MISCONFIGURED, REFUSED, Step
 from generator.runtime.tasks import utc_now
 from generator.runtime.waiting import Limits
 from generator.runtime.watchdog import start_watchdog
+from generator.runtime.wishes import (
+    INHERIT,
+    Fitted,
+    Wishes,
+    fit,
+    inherited,
+    machines_of,
+    prompts_of,
+    read_preview,
+    unmet,
+)
 
 NO_RELEASE: Mapping[str, Any] = {"Id": "", "Version": ""}
 
@@ -60,12 +72,25 @@ def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
         "git_commit": Option(str, ""),
         "release_notes": Option(str, ""),
         "warnings": Option(one_of("pass", "fail"), "pass"),
+        "machines": Option(parse_names, ()),
+        "exclude_machines": Option(parse_names, ()),
+        "guided_failure": Option(one_of("on", "off", "default"), "default"),
+        "force_package_download": Option(parse_switch, False),
+        "priority": Option(one_of("on", "off", "default"), "default"),
+        "refresh_variables": Option(parse_switch, False),
+        "expire": Option(parse_duration),
         "watchdog": Option(parse_switch, True),
     }
     return parse_options(table, pairs)
 
 
-@reads(release=parse_deploy_choice, environment=parse_environments, more=parse_more, **CONNECTION_GRAMMARS)
+@reads(
+    release=parse_deploy_choice,
+    environment=parse_environments,
+    start=parse_start,
+    more=parse_more,
+    **CONNECTION_GRAMMARS,
+)
 def main(parameters: Parameters) -> None:
     step: Step = parameters.step
     more = parameters.more or parse_more({})
@@ -79,8 +104,9 @@ def main(parameters: Parameters) -> None:
     decide_all(api, deliveries)
     for delivery in deliveries:
         tell_decision(step, delivery)
-    check_obstacles(api, step, more, deliveries)
+    fitted = check_before_queueing(api, parameters, more, deliveries)
     if parameters.what_if:
+        tell_fitted(step, fitted)
         tell_what_if(step, deliveries)
         return
     terms = Terms(
@@ -142,7 +168,7 @@ def plan_deliveries(
         more["pre_release"],
         lambda: create_by_form(api, parameters, more, project, channel),
     )
-    make = ErrandMaker(api, parameters)
+    make = ErrandMaker(api, parameters, more)
     deliveries = [
         Delivery(place, NO_RELEASE, None, skipped=f"{place}: {reason}") for place, reason in found.left_out
     ]
@@ -200,29 +226,105 @@ def create_by_form(
     return Chosen({"Id": "", **planned.body}, f"to be created: {planned.words}")
 
 
-def check_obstacles(api: Api, step: Step, more: Mapping[str, Any], deliveries: Sequence[Delivery]) -> None:
-    """Fails, before anything is queued, with everything that the server would refuse."""
-    obstacles = Obstacles(api, utc_now(api))
+def check_before_queueing(
+    api: Api, parameters: Parameters, more: Mapping[str, Any], deliveries: Sequence[Delivery]
+) -> list[tuple[Delivery, Fitted]]:
+    """Fails with everything that the server would refuse, or that means nothing there, before anything is queued.
+
+    Otherwise the deployments that are to be created have all their fields.
+    """
+    step: Step = parameters.step
+    obstacles = Obstacles(api, parameters.start or utc_now(api))
     reasons: list[str] = []
+    fitted: list[tuple[Delivery, Fitted]] = []
+    wishes = wishes_of(parameters, more)
     first = deliveries[0].place.environment["Id"]
-    for delivery in deliveries:
-        decision = delivery.decision
-        if decision is None or decision.action != "create" or not delivery.release["Id"]:
-            continue
+    to_create = [
+        one
+        for one in deliveries
+        if one.decision is not None and one.decision.action == "create" and one.release["Id"]
+    ]
+    if more["refresh_variables"] and to_create:
+        refresh_variables(api, step, obstacles, to_create, parameters.what_if)
+    for delivery in to_create:
         for kind, reason in obstacles.find(delivery.place, delivery.release):
             later = kind == LIFECYCLE and more["at_once"] and delivery.place.environment["Id"] != first
             if later:
                 step.log.verbose(f"{reason}; perhaps it will when its turn has come.")
             elif reason not in reasons:
                 reasons.append(reason)
-    if reasons:
-        step.fail(REFUSED, "; ".join(reasons))
+        preview = read_preview(api, delivery.release, delivery.place)
+        fitted.append((delivery, fit(delivery.place, wishes, preview)))
+    misfits = unmet(wishes, [one for _, one in fitted]) if fitted else []
+    misfits += [fault for _, one in fitted for fault in one.faults]
+    if reasons or misfits:
+        step.fail(REFUSED if reasons else MISCONFIGURED, "; ".join([*reasons, *misfits]))
+    for delivery, one in fitted:
+        if one.skipped:
+            delivery.skip(one.skipped)
+            step.log.highlight(f"Skipped: {one.skipped}.")
+        elif delivery.errand is not None:
+            intention = delivery.errand.intention
+            delivery.errand.intention = intention._replace(settings={**intention.settings, **one.settings})
+    return fitted
+
+
+def wishes_of(parameters: Parameters, more: Mapping[str, Any]) -> Wishes:
+    machines, excluded = more["machines"], more["exclude_machines"]
+    inherits = [name.lower() for name in machines] == [INHERIT]
+    if inherits:
+        machines, own_excluded = inherited(parameters.step)
+        excluded = (*excluded, *own_excluded)
+    return Wishes(parameters.variables or {}, parameters.skip_steps or (), machines, excluded, inherits)
+
+
+def refresh_variables(
+    api: Api, step: Step, obstacles: Obstacles, deliveries: Sequence[Delivery], what_if: bool
+) -> None:
+    """Brings the releases' variables up to date, where something has changed at all."""
+    for release in {one.release["Id"]: one.release for one in deliveries}.values():
+        number = release["Version"]
+        if not variables_have_changed(obstacles.template(release)):
+            step.log.info(f"The variables of {number} are up to date.")
+            continue
+        words = f"the variables of {number} have changed since it was made"
+        if what_if:
+            step.log.info(f"{words}, and would be brought up to date.")
+            continue
+        step.log.highlight(
+            f"{words[0].upper()}{words[1:]}: they are brought up to date, which changes the release for every later "
+            "deployment of it."
+        )
+        update_snapshot(api, release)
+        obstacles.forget(release)
+
+
+def tell_fitted(step: Step, fitted: Sequence[tuple[Delivery, Fitted]]) -> None:
+    """What would run, by place: steps, machines, prompts."""
+    for delivery, one in fitted:
+        skips = one.settings.get("SkipActions") or ()
+        steps = [
+            f"{action.get('ActionNumber')} {action['ActionName']}"
+            + (" (skipped)" if action["ActionId"] in skips else "")
+            for action in one.preview.get("StepsToExecute") or ()
+        ]
+        chosen = one.settings.get("SpecificMachineIds") or machines_of(one.preview)
+        excluded = one.settings.get("ExcludedMachineIds") or ()
+        machines = [
+            name
+            for identifier, name in machines_of(one.preview).items()
+            if identifier in chosen and identifier not in excluded
+        ]
+        step.log.info(f"{delivery.place}: steps: {', '.join(steps) or 'none'}")
+        step.log.info(f"{delivery.place}: machines: {', '.join(machines) or 'none'}")
+        step.log.info(f"{delivery.place}: prompted variables: {', '.join(prompts_of(one)) or 'none'}")
 
 
 class ErrandMaker:
     """Makes the errand for one place after the other; what they have in common is looked up once."""
 
-    def __init__(self, api: Api, parameters: Parameters) -> None:
+    def __init__(self, api: Api, parameters: Parameters, more: Mapping[str, Any]) -> None:
+        self.settings = settings_of(parameters, more)
         self.api = api
         self.parameters = parameters
         self.step: Step = parameters.step
@@ -242,8 +344,26 @@ class ErrandMaker:
             sentence=sentence_for_people(self.step),
             own_task=own_task(self.step),
             is_awaited=parameters.wait,
+            settings=self.settings,
         )
         return Errand(self.api, self.step.log, intention)
+
+
+def settings_of(parameters: Parameters, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the deployment that are the same in every place."""
+    settings: dict[str, Any] = {}
+    if more["guided_failure"] != "default":
+        settings["UseGuidedFailure"] = more["guided_failure"] == "on"
+    if more["force_package_download"]:
+        settings["ForcePackageDownload"] = True
+    if more["priority"] != "default":
+        settings["Priority"] = {"on": "On", "off": "Off"}[more["priority"]]
+    if parameters.start is not None:
+        settings["QueueTime"] = parameters.start.isoformat()
+    if more["expire"] is not None:
+        start = parameters.start or datetime.now(timezone.utc)
+        settings["QueueTimeExpiry"] = (start + more["expire"]).isoformat()
+    return settings
 
 
 def sentence_for_people(step: Step) -> str:
