@@ -10,10 +10,8 @@ from generator.emulator.tasks import Activity, Task
 
 INSTRUCTIONS = "Octopus.Action.Manual.Instructions"
 
-
 # The field that holds the answer, by the interruption's type.
 ANSWERS = {"ManualIntervention": "Result", "GuidedFailure": "Guidance"}
-
 
 # Button texts of a guided failure (source: docs, Guided failures; values: docs, API reference, interruptions).
 GUIDANCE = {
@@ -126,6 +124,13 @@ def _raise(
         },
     )
     task.interruptions[interruption["Id"]] = kind
+    events.record(
+        state,
+        f"{kind}InterruptionRaised",
+        f"{task.description}: {title} waits for a person",
+        space_id=task.space_id,
+        related=related,
+    )
     return interruption
 
 
