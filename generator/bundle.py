@@ -23,7 +23,8 @@ START: Root = ("step", "run_step")
 ENTRY = ""
 """The entry's name among the modules: no file of the runtime has it."""
 LINE_LENGTH = 110
-
+LOOK_UPS = frozenset({"__name__", "eval", "exec", "globals", "vars"})
+"""Names by which Python code finds definitions that it does not name."""
 
 FORM_MAKERS = frozenset({"parameters", "step"})
 """The runtime's modules that make the form; in all others `parameters` is the form of the running step."""
@@ -124,7 +125,7 @@ def bundle(entry: Module, runtime: Runtime, *, start: Root = START) -> Bundle:
         problems.append(Problem(path=entry.path, message=f"the runtime has no module '{start[0]}'"))
     if problems:
         return Bundle(problems=tuple(problems))
-    kept = _reachable(entry, {"main"})
+    kept = _kept(entry)
     used = frozenset().union(*(definition.uses for definition in kept))
     roots = {(item.module, item.name) for name, item in entry.runtime_imports.items() if name in used}
     reached = runtime.reached(frozenset({start, *roots}))
@@ -135,6 +136,16 @@ def bundle(entry: Module, runtime: Runtime, *, start: Root = START) -> Bundle:
     return Bundle(
         imports=tuple(import_lines([*reached.imports, *imports])), runtime=reached, entry=_part(entry, kept)
     )
+
+
+def _kept(entry: Module) -> list[Definition]:
+    """What the entry's `main` reaches, with what acts when it is loaded, such as `@register`; or all, where code looks up names
+    that only the run knows."""
+    acting = {name for definition in entry.definitions if definition.acts for name in definition.names}
+    kept = _reachable(entry, {"main", *acting})
+    if any(not LOOK_UPS.isdisjoint(definition.uses) for definition in kept):
+        return list(entry.definitions)
+    return kept
 
 
 def _reachable(module: Module, names: Iterable[str]) -> list[Definition]:

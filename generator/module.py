@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from generator.errors import Place, Problem
+from generator.f_strings import may_be_newer, newer_f_strings
 from generator.oldest_python import (
     GENERIC_BUILTINS,
     GONE_MODULES,
@@ -26,6 +27,7 @@ from generator.oldest_python import (
     OLDEST,
     OLDEST_TEXT,
     STANDARD_MODULES,
+    TYPES,
     words,
 )
 
@@ -36,10 +38,14 @@ HELPERS = words(
 )
 """What Octopus puts among the script's globals (source: Calamari, Configuration.py)."""
 FRAME_NAMES = frozenset({"STEP", "PARAMETERS"})
+_MODULE_NAMES = words("__annotations__ __builtins__ __doc__ __file__ __name__")
+"""What Python itself keeps in every module: with another `__name__` the script would do nothing, and succeed."""
 _BUILTINS = frozenset(name for name in dir(builtins) if not name.startswith("_")) - frozenset(
     {"copyright", "credits", "license", "help"}  # the interactive prompt's
 )
 _EXPRESSION = re.compile(r"#\{")
+_TURNS_DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_CODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -47,7 +53,8 @@ class Definition:
     """A constant, function or class of a top level. Never changed; not `frozen` because a library has tens of thousands.
 
     `text` is its lines as written, with the comment block directly above; `uses` every name in it, `attributes` what is read
-    from the form, with its place, `texts` every text constant, `outputs` the output variables that it sets.
+    from the form, with its place, `texts` every text constant, `outputs` the output variables that it sets. `acts` tells
+    that loading it may change other definitions: its decorator or base class may keep a register.
     """
 
     names: tuple[str, ...]
@@ -60,6 +67,7 @@ class Definition:
     attributes: Sequence[tuple[str, str, Place]]
     texts: Set[str]
     outputs: Sequence[tuple[str, Place]]
+    acts: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +127,8 @@ def parse_module(text: str, *, name: str, path: str) -> Module:
     tree = reader.parse()
     if tree is not None:
         reader.read(tree)
+        if reader.has_newer_f_strings:
+            reader.read_f_strings()
         if reader.needs_compiler:
             reader.compile(tree)
     return Module(
@@ -143,7 +153,9 @@ class _Reader:
         self.runtime_imports: dict[str, RuntimeImport] = {}
         self.argument: str | None = None
         self.handles = {"parameters"}
+        self.globals: list[tuple[str, Place]] = []
         self.needs_compiler = _DEEP(text) is not None
+        self.has_newer_f_strings = False
 
     def fault(self, where: ast.AST | Place, message: str, hint: str = "") -> None:
         place = where if isinstance(where, Place) else self.place(where)
@@ -167,12 +179,33 @@ class _Reader:
                     "Octopus would replace '#{' here before Python reads the script",
                     'write "#" + "{" in code, and reword a comment',
                 )
+        self._characters()
         with _warnings_as_errors():
             try:
                 return ast.parse(self.text, feature_version=OLDEST)
             except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
                 self._syntax_fault(error)
         return None
+
+    def _characters(self) -> None:
+        """What a reader of the file does not see, or sees differently from Python."""
+        for line in () if self.text.isascii() else range(len(self.lines)):
+            for match in _TURNS_DIRECTION.finditer(self.lines[line]):
+                code = f"{ord(match.group()):04x}"
+                self.fault(
+                    Place(line=line + 1, column=match.start() + 1),
+                    f"the invisible character U+{code.upper()} turns the reading direction: the line is not what it looks like",
+                    f'write "\\u{code}"',
+                )
+        for number, line_text in enumerate(self.lines[:2], 1):
+            said = _CODING.match(line_text)
+            if said and said.group(1).lower().replace("_", "-") not in ("utf-8", "utf8", "utf-8-sig"):
+                place = Place(line=number, column=said.start(1) + 1)
+                self.fault(place, f"the file is read as UTF-8, and says that it is {said.group(1)}")
+
+    def read_f_strings(self) -> None:
+        for place, what in newer_f_strings(self.text):
+            self._newer(place, what, "3.12")
 
     def compile(self, tree: ast.Module) -> None:
         """Find the faults that only the compiler tells."""
@@ -217,6 +250,12 @@ class _Reader:
                 case _:
                     self._work(node)
             last = node.end_lineno or last
+        defined = {name for definition in self.definitions for name in definition.names}
+        for name, place in self.globals:
+            if name not in defined:
+                self.fault(
+                    place, f"the global '{name}' is set in a function only", "define it at the top level, too"
+                )
 
     def _constant(self, node: ast.Assign | ast.AnnAssign, last: int) -> None:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -247,7 +286,13 @@ class _Reader:
 
     def _still(self, value: ast.expr) -> None:
         """A constant may build values, but not act."""
-        for node in ast.walk(value):
+        todo: list[ast.AST] = [value]
+        while todo:
+            node = todo.pop()
+            if isinstance(node, ast.Lambda):
+                todo += [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+                continue  # its body is for later
+            todo += ast.iter_child_nodes(node)
             if isinstance(node, ast.Call) and not _builds(node.func, self.standard_imports):
                 what = ast.unparse(node.func)
                 self.fault(node, f"the top level does work: it calls {what}()", "move it into a function")
@@ -262,6 +307,8 @@ class _Reader:
                 self.fault(
                     node, f"'{name}' is a function of Octopus that the script needs", "choose another name"
                 )
+            elif name in _MODULE_NAMES:
+                self.fault(node, f"'{name}' is Python's own name in every module", "choose another name")
             elif name in FRAME_NAMES:
                 self.fault(node, f"'{name}' is the name of a table below the script", "choose another name")
             elif name in _BUILTINS:
@@ -272,6 +319,10 @@ class _Reader:
                 )
         if isinstance(node, ast.ClassDef):
             self._class_body(node)
+            for value in (*node.bases, *(keyword.value for keyword in node.keywords)):
+                self._still(value)
+        elif not isinstance(node, ast.Assign | ast.AnnAssign):
+            self._defaults(node)
         first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
         end = node.end_lineno
         while first - 1 > last and self.lines[first - 2].startswith("#"):
@@ -295,8 +346,14 @@ class _Reader:
                 attributes=found.attributes,
                 texts=found.texts,
                 outputs=found.outputs,
+                acts=any(getattr(node, name, None) for name in ("decorator_list", "bases", "keywords")),
             )
         )
+
+    def _defaults(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        for value in (*node.args.defaults, *node.args.kw_defaults):
+            if value is not None:
+                self._still(value)
 
     def _main(self, node: ast.FunctionDef) -> None:
         arguments = node.args
@@ -308,7 +365,9 @@ class _Reader:
     def _class_body(self, node: ast.ClassDef) -> None:
         for inner in node.body:
             match inner:
-                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Pass():
+                case ast.FunctionDef() | ast.AsyncFunctionDef():
+                    self._defaults(inner)
+                case ast.ClassDef() | ast.Pass():
                     pass
                 case ast.Assign() | ast.AnnAssign():
                     if inner.value is not None:
@@ -359,6 +418,46 @@ class _Reader:
         if isinstance(node.value, ast.Name) and node.value.id in GENERIC_BUILTINS:
             self._newer(node, f"{node.value.id}[...] outside an annotation", "3.9")
         self._literal(node.value)
+        self._bare_star(node.slice, "a '*' in a subscript", "3.11")
+
+    def _bare_star(self, node: ast.AST, what: str, since: str) -> None:
+        """A tuple with a '*' that no brackets hold: it begins where its first item begins."""
+        if isinstance(node, ast.Tuple) and any(isinstance(item, ast.Starred) for item in node.elts):
+            first = node.elts[0]
+            if (node.lineno, node.col_offset) == (first.lineno, first.col_offset):
+                self._newer(node, what, since)
+
+    def _for(self, node: ast.For, found: _Found) -> None:
+        self._bare_star(node.iter, "a '*' after 'in'", "3.9")
+
+    def _decorated(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, found: _Found) -> None:
+        for decorator in node.decorator_list:
+            inner = decorator.func if isinstance(decorator, ast.Call) else decorator
+            while isinstance(inner, ast.Attribute):
+                inner = inner.value
+            if not isinstance(inner, ast.Name):
+                self._newer(decorator, "a decorator that is not a name or a call of one", "3.9")
+        if not isinstance(node, ast.FunctionDef):
+            self.needs_compiler = True
+
+    def _binary(self, node: ast.BinOp, found: _Found) -> None:
+        if isinstance(node.op, ast.BitOr):
+            sides = (node.left, node.right)
+            if any(isinstance(side, ast.Dict | ast.DictComp) for side in sides):
+                self._newer(node, "merging mappings by '|'", "3.9")
+            elif any(isinstance(side, ast.Name) and side.id in TYPES for side in sides):
+                self._newer(node, "'|' between types outside an annotation", "3.10")
+
+    def _formatted(self, node: ast.JoinedStr, found: _Found) -> None:
+        if may_be_newer(node, self.lines):
+            self.has_newer_f_strings = True
+
+    def _template_text(self, node: ast.AST, found: _Found) -> None:
+        self._newer(node, "a t-string", "3.14")
+
+    def _global(self, node: ast.Global, found: _Found) -> None:
+        self.needs_compiler = True
+        self.globals += [(name, self.place(node)) for name in node.names]
 
     def _literal(self, node: ast.AST) -> None:
         """The compiler warns of a literal that is called, subscripted or compared by identity."""
@@ -404,7 +503,7 @@ class _Reader:
             if since:
                 self._newer(node, f"{name}({keyword.arg}=...)", since)
 
-    def _newer(self, node: ast.AST, what: str, since: str) -> None:
+    def _newer(self, node: ast.AST | Place, what: str, since: str) -> None:
         self.fault(node, f"{what} came with Python {since}, and a worker may have {OLDEST_TEXT}")
 
     # --- imports
@@ -504,6 +603,8 @@ class _Reader:
         elif node.module == RUNTIME or (node.module or "").startswith(RUNTIME + "."):
             self.fault(node, "the runtime is imported inside a function", "move the import to the top")
         else:
+            if any(alias.name == "*" for alias in node.names):
+                self.fault(node, "'import *' cannot stand in a function", "name what you use")
             self._standard(node, node.module or "", top_level=False)
 
 
@@ -516,19 +617,24 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 _BUILDERS = words(
-    "abs array bool bytes bytearray count cycle date datetime defaultdict deque dict enumerate field filter float "
+    "abs array auto bool bytes bytearray count cycle date datetime defaultdict deque dict enumerate field filter float "
     "frozenset int len list map max min namedtuple object property range reversed round set slice sorted str sum "
     "timedelta timezone tuple type zip"
 )
 _BUILDING_METHODS = words(
-    "compile copy decode difference encode escape format from_iterable fromhex fromkeys get intersection "
+    "auto compile copy decode difference encode escape format from_iterable fromhex fromkeys get intersection "
     "itemgetter attrgetter items join keys lower maketrans partial replace split splitlines strip union "
     "upper values"
 ) | {"timedelta", "timezone", "namedtuple", "field"}
 
 
+_ACTING_CLASSES = words("NamedTemporaryFile Popen SpooledTemporaryFile TemporaryDirectory TemporaryFile")
+
+
 def _builds(function: ast.expr, imports: Sequence[StandardImport]) -> bool:
     """Whether calling it makes a value and does nothing else, as far as its name tells: classes begin with a capital."""
+    if getattr(function, "id", getattr(function, "attr", "")) in _ACTING_CLASSES:
+        return False
     if isinstance(function, ast.Name):
         name = next((item.name or "" for item in imports if item.binding == function.id), function.id)
         return name in _BUILDERS or name in _BUILDING_METHODS or name.lstrip("_")[:1].isupper()
@@ -557,9 +663,9 @@ _FIELDS = _Fields()
 # What Python's parser lets pass and its compiler refuses or warns about needs one of these nodes, or is looked for above, or is
 # nested deeply. Compiling costs as much again as parsing, and most scripts of a large library need it not.
 _FOR_COMPILER = frozenset(
-    {ast.Global, ast.Nonlocal, ast.Break, ast.Continue, ast.Try, ast.Starred, ast.Assert, ast.NamedExpr}
-    | {ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith}
-    | {ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.ClassDef}
+    {ast.Nonlocal, ast.Break, ast.Continue, ast.Try, ast.Starred, ast.Assert, ast.NamedExpr}
+    | {ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith}
+    | {ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp}
 )
 _DEEP = re.compile(r"^[ \t]{20}", re.MULTILINE).search
 _LOOKS: dict[type, Callable[[_Reader, Any, _Found], None]] = {
@@ -570,8 +676,17 @@ _LOOKS: dict[type, Callable[[_Reader, Any, _Found], None]] = {
     ast.arguments: _Reader._arguments,
     ast.Import: _Reader._inner_import,
     ast.ImportFrom: _Reader._inner_import,
+    ast.Global: _Reader._global,
+    ast.For: _Reader._for,
+    ast.BinOp: _Reader._binary,
+    ast.JoinedStr: _Reader._formatted,
+    ast.FunctionDef: _Reader._decorated,
+    ast.AsyncFunctionDef: _Reader._decorated,
+    ast.ClassDef: _Reader._decorated,
     **dict.fromkeys(_FOR_COMPILER, _Reader._for_compiler),
 }
+if hasattr(ast, "TemplateStr"):
+    _LOOKS[ast.TemplateStr] = _Reader._template_text
 
 
 @contextmanager

@@ -68,5 +68,7 @@ NEWER_ARGUMENTS: Mapping[tuple[str, str], str] = {
     ("field", "kw_only"): "3.10",
     ("zip", "strict"): "3.10",
 }
+TYPES = words("bool bytearray bytes complex dict float frozenset int list object set str tuple type")
+"""Builtins that only annotations may join by '|' before 3.10."""
 GENERIC_BUILTINS = frozenset({"dict", "frozenset", "list", "set", "tuple"})
 """Builtins that only annotations may subscript before 3.9."""

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from generator.bundle import ENTRY, Bundle, Runtime, bundle, import_lines
+from generator.emulator.interpreters import Interpreter, find_interpreters
 from generator.errors import Place
 from generator.module import Module, StandardImport, parse_module
 
 ROOT = Path(__file__).parent.parent
+BUILDERS = [found for found in find_interpreters() if found.version >= (3, 10)]
+"""The Pythons that octosteps itself runs on."""
 STEP = "def run_step(main, step, parameters, helpers):\n    main(parameters)\n"
 
 
@@ -76,6 +79,48 @@ def test_only_what_is_reached_is_kept(tmp_path: Path) -> None:
         ("", ["CONSTANT", "helper", "Own", "main"]),
     ] == names(made)
     assert ("import json",) == made.imports
+
+
+ACTING = {
+    "a decorator that keeps a register": (
+        "REGISTER = {}\ndef register(f):\n    REGISTER[f.__name__] = f\n    return f\n"
+        "@register\ndef one(): return 'one'\n@register\ndef two(): return 'two'\n"
+        "def main(parameters): print(*(f() for f in REGISTER.values()))",
+        "one two",
+    ),
+    "a base class that keeps a register": (
+        "REGISTER = []\nclass A:\n    def __init_subclass__(cls): REGISTER.append(cls.__name__)\n"
+        "class B(A): pass\nclass C(B): pass\ndef main(parameters): print(A, *REGISTER)",
+        "<class '__main__.A'> B C",
+    ),
+    "a function with an overload for each type": (
+        "from functools import singledispatch\n@singledispatch\ndef show(x): return 'any'\n"
+        "@show.register(int)\ndef _(x): return 'int'\ndef main(parameters): print(show(1))",
+        "int",
+    ),
+    "a look-up among the globals": (
+        "def helper(): return 5\ndef main(parameters): print(globals()['help' + 'er']())",
+        "5",
+    ),
+    "a look-up by eval": ("def helper(): return 5\ndef main(parameters): print(eval('helper()'))", "5"),
+    "a look-up in the module": (
+        "import sys\ndef helper(): return 5\n"
+        "def main(parameters): print(getattr(sys.modules[__name__], 'helper')())",
+        "5",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"), [pytest.param(*values, id=name) for name, values in ACTING.items()]
+)
+def test_what_acts_without_being_named_is_kept(tmp_path: Path, entry: str, expected: str) -> None:
+    """The script does what the entry does: nothing that works in the file is lost in the bundle."""
+    made = make_bundle(tmp_path, entry)
+    assert [] == faults(made)
+    script = "\n".join([*made.imports, *(part.text for part in made.parts), "run_step(main, 0, 0, 0)"])
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert expected == ended.stdout.strip(), ended.stderr
 
 
 def test_what_one_script_reaches_does_not_depend_on_another(tmp_path: Path) -> None:
@@ -310,6 +355,9 @@ def test_every_definition_is_cut_out_whole() -> None:
         "PAUSE = datetime.timedelta(seconds=1)",
         "T = TypeVar('T')",
         "Pair = collections.namedtuple('Pair', 'a b')",
+        "KEY = lambda item: later(item)",
+        "class Colour(Enum):\n    RED = enum.auto()\n    BLUE = auto()",
+        "COUNT = 0\ndef f():\n    global COUNT\n    COUNT += 1",
     ],
 )
 def test_constants_may_build(line: str) -> None:
@@ -323,6 +371,12 @@ def test_constants_may_build(line: str) -> None:
         "HOME = os.getenv('HOME')",
         "NOW = datetime.datetime.now()",
         "CONTENT = open('x').read()",
+        "PROCESS = subprocess.Popen(['true'])",
+        "def f(x=print('x')): pass",
+        "class A:\n    def f(self, *, x=print('x')): pass",
+        "class A(make()): pass",
+        "class A(metaclass=make()): pass",
+        "A = lambda x=print('x'): x",
         "del x",
         "with x: pass",
         "while x: pass",
@@ -360,3 +414,97 @@ def test_a_traceback_names_the_true_line(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, check=False)
     line = 1 + built.script.split("\n").index("    raise KeyError('on purpose')")
     assert f'Script.py", line {line}, in fail_here' in ended.stderr
+
+
+# What a Python newer than the oldest reads, with what is told of it.
+NEWER = {
+    "a star in a subscript": ("x[*y]", "a '*' in a subscript came with Python 3.11"),
+    "a star after in": ("[1 for _ in x]\n    for _ in *x, *y: pass", "a '*' after 'in' came with Python 3.9"),
+    "a decorator by index": ("1\n    @x[0]\n    def g(): pass", "came with Python 3.9"),
+    "types joined": (
+        "isinstance(x, int | y)",
+        "'|' between types outside an annotation came with Python 3.10",
+    ),
+    "mappings merged": ("x | {1: 2}", "merging mappings by '|' came with Python 3.9"),
+    "quotes in an f-string": ("f'{x['a']}'", ""),
+    "quotes in a text in an f-string": ("f'{x[\"it's\"]}'", ""),
+    "a backslash in an f-string": ("f'{x(\"\\n\")}'", ""),
+    "an f-string in an f-string": ("f'{f'{x}'}'", ""),
+    "a line end in an f-string": ("f'{x(\n1)}'", ""),
+    "a comment in an f-string": ("f'''{x # why\n}'''", ""),
+    "quotes in the form of a field": ("f'{x:{y['a']}}'", ""),
+}
+OLD = {
+    "a star in brackets": "x[(*y, 1)], [1, *x], {**x}",
+    "a union of sets": "x | {1, 2}",
+    "other quotes in an f-string": "f'{x[\"a\"]}' '{' f\"{x['a']}\"",
+    "an f-string in triple quotes": "f'''{x['a']}{f\"{y}\"}\\n{x[\"b\"]:>{y}}\n{x}'''",
+    "a backslash beside a field": "f'{x}\\n{y!r:>10}{{}}'",
+}
+
+
+@pytest.mark.parametrize("builder", BUILDERS, ids=str)
+@pytest.mark.parametrize(
+    ("code", "expected"), [pytest.param(*values, id=name) for name, values in NEWER.items()]
+)
+def test_newer_syntax(builder: Interpreter, code: str, expected: str) -> None:
+    """Told whatever Python builds: the parsers of new ones let much pass that old ones do not read."""
+    told = problems_under(builder, f"def f(x, y):\n    {code}\n")
+    assert told
+    if builder.version >= (3, 12):
+        assert expected in told and "and a worker may have 3.8" in told, told
+
+
+@pytest.mark.parametrize("builder", BUILDERS, ids=str)
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in OLD.items()])
+def test_old_syntax(builder: Interpreter, code: str) -> None:
+    assert "" == problems_under(builder, f"def f(x, y):\n    return {code}\n")
+
+
+def problems_under(builder: Interpreter, text: str) -> str:
+    """What `check` would say of these lines when it runs under this Python."""
+    code = (
+        "import sys; from generator.module import parse_module\n"
+        "made = parse_module(sys.argv[1] + 'def main(p): pass\\n', name='', path='entry.py')\n"
+        "print(*made.problems, sep='\\n')"
+    )
+    ended = subprocess.run(
+        [builder.path, "-c", code, text], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert not ended.returncode, ended.stderr
+    return ended.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            "__name__ = 'x'",
+            "entry.py:1:1: '__name__' is Python's own name in every module (choose another name)",
+            id="another name of the module",
+        ),
+        pytest.param(
+            "def f():\n    global Log\n    Log = 1",
+            "entry.py:2:5: the global 'Log' is set in a function only (define it at the top level, too)",
+            id="a global that only a function knows",
+        ),
+        pytest.param(
+            "def f():\n    from json import *",
+            "entry.py:2:5: 'import *' cannot stand in a function (name what you use)",
+            id="a star in a function's import",
+        ),
+        pytest.param(
+            "A = 'x\u202ey'",
+            "entry.py:1:7: the invisible character U+202E turns the reading direction: the line is not what it looks like "
+            '(write "\\u202e")',
+            id="text that reads backwards",
+        ),
+        pytest.param(
+            "# -*- coding: latin-1 -*-\nA = 'é'",
+            "entry.py:1:15: the file is read as UTF-8, and says that it is latin-1",
+            id="another encoding",
+        ),
+    ],
+)
+def test_what_would_not_be_what_it_looks_like(text: str, expected: str) -> None:
+    assert [expected] == faults(make_module(f"{text}\ndef main(p): pass\n"))
