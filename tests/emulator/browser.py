@@ -92,6 +92,7 @@ class Browser:
         self, url: str, *, size: tuple[int, int] = DESKTOP, dark: bool = False, scripts: bool = True
     ) -> None:
         """Show the page at `url`, and wait until it has loaded."""
+        self.leave()
         self.complaints.clear()
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
@@ -103,11 +104,13 @@ class Browser:
             deviceScaleFactor=1,
             mobile=size == PHONE,
         )
-        # A URL that differs in its fragment only would not be loaded anew.
-        self._call("Page.navigate", url="about:blank")
-        self.until("location.href == 'about:blank'")
         self._call("Page.navigate", url=url)
         self.until("document.readyState == 'complete' && location.href != 'about:blank'")
+
+    def leave(self) -> None:
+        """Show nothing: a page that is open goes on asking its server, and one with another fragment would not be loaded anew."""
+        self._call("Page.navigate", url="about:blank")
+        self.until("location.href == 'about:blank'")
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page."""
