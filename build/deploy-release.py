@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 1
-# digest: sha256:73a2e5b0602e26e8c0dbb4f37e51b5e0c2887cdf0b9ea9892879dc206d3fc505
+# digest: sha256:37c660b919e80a99ecf6ce4fb536854b9cba2d0a096bfc349d25a023da985ab8
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from datetime import datetime, timedelta, timezone
 from types import TracebackType
 from typing import (
     Any,
-    BinaryIO,
     Callable,
     Container,
+    IO,
     Iterable,
     Iterator,
     Mapping,
@@ -3906,7 +3906,7 @@ class Watchdog:
     """
 
     def __init__(
-        self, log: Log, pipe: Optional[BinaryIO] = None, orders: Optional[Mapping[str, Any]] = None
+        self, log: Log, pipe: Optional[IO[bytes]] = None, orders: Optional[Mapping[str, Any]] = None
     ) -> None:
         self._log = log
         self._pipe = pipe
@@ -3990,7 +3990,7 @@ def start_watchdog(parameters: Any, api: Api, longest: timedelta, *, wanted: boo
     return Watchdog(log, pipe, orders)
 
 
-def start_by_fork() -> BinaryIO:
+def start_by_fork() -> IO[bytes]:
     """Starts the watchdog, the child of a child that has ended; the only write end of the pipe that it reads. Takes 3 ms."""
     import os
 
@@ -4023,7 +4023,7 @@ def become_watchdog(pipe: int) -> NoReturn:
         os._exit(0)
 
 
-def start_by_relay() -> BinaryIO:
+def start_by_relay() -> IO[bytes]:
     """The same without fork, as on Windows: without a console, and without the step's streams and folder."""
     import os
     import subprocess

@@ -6,10 +6,11 @@ from generator.emulator.interpreters import Interpreter
 from tests.scene import known, open_scene, own_step
 
 CHILD = "Größe – 部署"
-DEPLOY, WAIT, VERIFY = (
+DEPLOY, WAIT, VERIFY, ORPHANS = (
     "Octopus - Deploy Release",
     "Octopus - Wait For Deployment",
     "Octopus - Verify Deployment",
+    "Octopus - Cancel Orphans",
 )
 
 
@@ -22,6 +23,7 @@ def test_every_built_in_template_runs(interpreter: Interpreter, python: str) -> 
             scene.step(DEPLOY, "Deploy", {"project": CHILD, "release": "highest"}),
             scene.step(WAIT, "Wait", {"project": CHILD, "until": "passed_step", "step_name": "Arbeiten"}),
             scene.step(VERIFY, "Verify", {"project": CHILD, "version": "[1.1,2.0)", "max_age": "1h"}),
+            scene.step(ORPHANS, "Clean up", {}),
             python_step("Which Python", version),
         ]
         scene.make_project("Parent", steps=steps, releases=["1.0.0"])
@@ -37,7 +39,12 @@ def test_every_built_in_template_runs(interpreter: Interpreter, python: str) -> 
         outputs = {name: document["outputs"] for name, document in results.items()}
         assert outputs["Deploy.result.json"]["Version"] == "1.2.0"
         assert outputs["Deploy.result.json"]["Changed"] == "True"
-        for template, result in ((DEPLOY, "Deploy"), (WAIT, "Wait"), (VERIFY, "Verify")):
+        for template, result in (
+            (DEPLOY, "Deploy"),
+            (WAIT, "Wait"),
+            (VERIFY, "Verify"),
+            (ORPHANS, "Clean up"),
+        ):
             assert set(outputs[f"{result}.result.json"]) == set(known()[template].spec.outputs)
 
 
