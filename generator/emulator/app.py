@@ -250,6 +250,8 @@ def _file(web: WebRequest) -> tuple[str, bytes] | None:
             return storage.filename or "", storage.read()
     except (HTTPException, ValueError) as error:
         raise refusals.BAD_REQUEST(reason=f"The form could not be read: {error}") from None
+    finally:
+        web.close()
     return None
 
 
