@@ -108,7 +108,11 @@ class Request:
         if not self.content.strip():
             return None
         try:
-            return normalised(json.loads(self.content.decode("utf-8-sig")))
+            text = self.content.decode("utf-8-sig")
+            found = json.loads(text)
+            if "\\ud" in text.lower():  # half of a pair is no character: it could not be answered again
+                json.dumps(found, ensure_ascii=False).encode()
+            return normalised(found)
         except (ValueError, RecursionError) as error:
             raise refusals.BAD_JSON(reason=error) from None
 

@@ -6,6 +6,7 @@ import json
 import socket
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from world import World, step
 
 from generator.emulator.app import LARGEST_BODY
+from generator.emulator.resources import community
 from generator.emulator.routes import NOT_IMITATED, ROUTES
+from generator.emulator.shapes import SHAPES
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -29,7 +32,7 @@ JSON = st.recursive(
 )  # fmt: skip
 REAL = {
     "project": "Projects-1", "release": "Releases-1", "environment": "Environments-1", "channel": "Channels-1",
-    "version": "1.0.0", "tenant": "Tenants-1",
+    "version": "1.0.0", "tenant": "Tenants-1", "gitRef": "main", "branchName": "main", "space": "Spaces-1",
 }  # fmt: skip
 IDS = {
     "environments": "Environments-1", "deployments": "Deployments-1", "tasks": "ServerTasks-1",
@@ -37,7 +40,29 @@ IDS = {
     "deploymentprocesses": "deploymentprocess-Projects-1", "actiontemplates": "ActionTemplates-1", "tenants": "Tenants-1",
     "libraryvariablesets": "LibraryVariableSets-1", "lifecycles": "Lifecycles-1", "spaces": "Spaces-1", "users": "Users-1",
     "projectgroups": "ProjectGroups-1", "machines": "Machines-1", "workerpools": "WorkerPools-1", "feeds": "feeds-builtin",
+    "interruptions": "Interruptions-1", "communityactiontemplates": "CommunityActionTemplates-1", "tagsets": "TagSets-1",
 }  # fmt: skip
+
+
+# What a field of a request may be given by somebody who nearly knows: real ids and names, plausible values, nonsense.
+PLAUSIBLE = (
+    *REAL.values(), *IDS.values(), "Default", "Web", "Test", "Acme", "main", "refs/heads/main", "latest", "*", "", " ", "1.0.0",
+    "2.0.0", "0", "[1.0,2.0)", "^$", "(", "True", "false", "On", "Off", "Success", "Failed", "Proceed", "Abort", "Retry",
+    "Octopus.Script",
+    "Octopus.Manual", "AdHocScript", "Health", "2030-01-01T00:00:00Z", "2030-02-01", "+90m", "Tenanted", "TenantedOrUntenanted",
+    "StartWithPrevious", "Variable", "Machines", "https://git.example.com/x.git", "#" + "{Octopus.Release.Number}",
+    "\N{PARTY POPPER}", "\ud800",
+)  # fmt: skip
+# httpx hands a path to an application as text, which WSGI allows for Latin-1 only.
+IN_PATHS = [value for value in PLAUSIBLE if value.isascii()]
+FIELDS = sorted({*SHAPES, "Variables", "Arguments", "ScriptBody", "ActionTemplateId", "MachineIds", "TargetType", "DefaultValue",
+                 "DisplaySettings", "HasValue", "NewValue", "GitCommit", "IncludeInvalid"})  # fmt: skip
+NEARLY = st.recursive(
+    st.sampled_from(PLAUSIBLE) | st.booleans() | st.integers(-1, 3) | st.none(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=6),
+    max_leaves=20,
+)
+BODY = st.dictionaries(st.sampled_from(FIELDS), NEARLY, min_size=1, max_size=10)
 
 
 def address(template: str) -> str:
@@ -57,6 +82,14 @@ def furnished(world: World) -> None:
     world.post("libraryvariablesets", {"Name": "Shared"})
     world.post("actiontemplates", {"Name": "T", "ActionType": "Octopus.Script"})
     world.ended(world.deploy(world.release(world.project("Web", step("One"))), environment))
+    approve = world.project("Approve", step("Ask", kind="Octopus.Manual"))
+    asked = world.deploy(world.release(approve), environment)
+    world.until(lambda: world.task(asked).interruptions)
+    git = world.project("Git", step("One"))
+    settings = {"VersionControlSettings": {"Url": "https://git.example.com/x.git"}}
+    world.post(f"projects/{git['Id']}/git/convert", settings)
+    community.publish(world.emulator.state, {"Id": "x", "Name": "C", "ActionType": "Octopus.Script", "Version": 1,
+                                             "Properties": {}, "Parameters": []})  # fmt: skip
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -69,6 +102,26 @@ def test_any_json_at_any_route_is_answered(world: World, data: st.DataObject) ->
     body = data.draw(JSON)
     base = "/api/" if route.scope == "system" else "/api/Spaces-1/"
     answer = world.web.request(route.method, base + address(route.template), json=body)
+    assert answer.status_code < 500, (route, body, answer.text)
+
+
+@settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.unknown_requests
+def test_nearly_right_requests_are_answered(world: World, data: st.DataObject) -> None:
+    """Real ids, known fields, wrong places: what a broken client sends."""
+    if not world.emulator.state.collection("Projects"):
+        furnished(world)
+    route = data.draw(st.sampled_from([route for route in ROUTES if route.method in ("POST", "PUT")]))
+    head = route.template.split("/")[0]
+    parts = []
+    for part in route.template.split("/"):
+        known = [REAL.get(part[1:-1]), IDS.get(head)]
+        given = data.draw(st.sampled_from([item for item in known if item] * 4 + IN_PATHS))
+        parts.append(quote(given or "x", safe="") if part.startswith("{") else part)
+    body = data.draw(BODY)
+    base = "/api/" if route.scope == "system" else "/api/Spaces-1/"
+    answer = world.web.request(route.method, base + "/".join(parts), content=json.dumps(body))
     assert answer.status_code < 500, (route, body, answer.text)
 
 
@@ -96,6 +149,7 @@ def test_every_route_can_be_read(world: World, route: Any) -> None:
         pytest.param(b'"text"', id="text"),
         pytest.param(b"[]", id="list"),
         pytest.param(b'{"Name": NaN', id="no number"),
+        pytest.param(b'{"Name": "\\uD800"}', id="half a character"),
     ],
 )
 def test_a_body_that_is_no_object_is_a_400(world: World, content: bytes) -> None:
