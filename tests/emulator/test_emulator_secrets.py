@@ -47,13 +47,10 @@ def hidden_everywhere(world: World) -> list[str]:
         f"    value = get_octopusvariable(name)\n    print(name, value == {CANARY[:6]!r} + {CANARY[6:]!r}, value)\n"
         "import sys\nprint('on stderr', get_octopusvariable('Project.Key'), file=sys.stderr)\n"
         "printwarning('warned ' + value)\nupdateprogress(5, value)\n"
-        "set_octopusvariable('Plain', 'it is ' + value)\nset_octopusvariable('Made', value, True)\n"
+        "set_octopusvariable('Made', value, True)\n"
         "failstep('failed over ' + value)\n"
     )
-    reads = (
-        "print(get_octopusvariable('Octopus.Action[Tell].Output.Made'))\n"
-        "print(get_octopusvariable('Octopus.Action[Tell].Output.Plain'))\n"
-    )
+    reads = "print(get_octopusvariable('Octopus.Action[Tell].Output.Made'))\n"
     project = world.project(
         "Web",
         python(tells, "Tell", properties={"Step.Key": CLOSED}),
