@@ -105,7 +105,7 @@ def test_any_json_at_any_route_is_answered(world: World, data: st.DataObject) ->
     assert answer.status_code < 500, (route, body, answer.text)
 
 
-@settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.unknown_requests
 def test_nearly_right_requests_are_answered(world: World, data: st.DataObject) -> None:
