@@ -6,7 +6,7 @@
 # spec: step_templates/cancel-orphans.yaml
 # id: 6e0c7d1b-9a52-4c0e-8f3d-2b7a51c4e9d6
 # revision: 1
-# digest: sha256:0f70c571b44d7bf64ec5181d14a813239090a152b7c522b345c444eddc9bea9f
+# digest: sha256:11dbcd43d70e0b132b45a82296ad91dc0d79e4063d94f01fad5b41fbca3379c1
 
 from __future__ import annotations
 
@@ -537,6 +537,12 @@ class Log:
 
     def warning(self, text: str) -> None:
         self._helpers["printwarning"](neutralised(text))
+
+    def error(self, text: str) -> None:
+        """An error in the log that does not fail the step. There is no helper for it, only the service message (source: docs,
+        Logging messages from scripts)."""
+        for line in ("##" + "octopus[stdout-error]", neutralised(text), "##" + "octopus[stdout-default]"):
+            self._write(line)
 
     def progress(self, percentage: int, message: str) -> None:
         """Shows `message` beside the step. It is never left out: `updateprogress` raises without one (source: Calamari)."""
@@ -1138,7 +1144,7 @@ def trouble_in_words(error: Exception) -> str:
 
 # ---- generator/runtime/lookup.py ----
 
-DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels)-[0-9]+")
+DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels|Runbooks)-[0-9]+")
 
 
 class NotFound(StepFailure):

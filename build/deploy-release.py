@@ -5,8 +5,8 @@
 #
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
-# revision: 1
-# digest: sha256:37c660b919e80a99ecf6ce4fb536854b9cba2d0a096bfc349d25a023da985ab8
+# revision: 2
+# digest: sha256:89affc0541d24394efd52e3b06951a52a57c0d728a237754ad1138c25b35d942
 
 from __future__ import annotations
 
@@ -172,6 +172,7 @@ def spoken(length: timedelta) -> str:
 # ---- generator/runtime/activities.py ----
 
 STEP_TITLE = re.compile(r"Step [0-9]+(?:\.[0-9]+)?: ", re.IGNORECASE)
+TROUBLE_LEVELS = ("Warning", "Error", "Fatal")
 
 
 class StepState(NamedTuple):
@@ -214,6 +215,37 @@ def step_state(activity: Mapping[str, Any]) -> StepState:
         started=moment_or_none(activity.get("Started")),
         ended=moment_or_none(activity.get("Ended")),
     )
+
+
+class Trouble(NamedTuple):
+    """A warning or an error in a task's log. `key` tells it from all others of the task."""
+
+    key: str
+    level: str
+    where: str
+    text: str
+
+
+def troubles(details: Mapping[str, Any]) -> list[Trouble]:
+    """Every warning and error in a task's details, in the order of the log's tree."""
+    found: list[Trouble] = []
+    for root in details.get("ActivityLogs") or ():
+        collect_troubles(root, "", found)
+    return found
+
+
+def collect_troubles(activity: Mapping[str, Any], above: str, found: list[Trouble]) -> None:
+    name = activity.get("Name") or ""
+    where = name if STEP_TITLE.match(name) else above
+    for order, element in enumerate(activity.get("LogElements") or ()):
+        level = element.get("Category") or ""
+        if level in TROUBLE_LEVELS:
+            text = element.get("MessageText") or ""
+            mark = element.get("Number") if element.get("Number") is not None else order
+            key = f"{activity.get('Id') or name} {mark} {element.get('OccurredAt')} {text}"
+            found.append(Trouble(key, level, where, text))
+    for child in activity.get("Children") or ():
+        collect_troubles(child, where, found)
 
 
 # ---- generator/runtime/versions.py ----
@@ -630,6 +662,12 @@ class Log:
 
     def warning(self, text: str) -> None:
         self._helpers["printwarning"](neutralised(text))
+
+    def error(self, text: str) -> None:
+        """An error in the log that does not fail the step. There is no helper for it, only the service message (source: docs,
+        Logging messages from scripts)."""
+        for line in ("##" + "octopus[stdout-error]", neutralised(text), "##" + "octopus[stdout-default]"):
+            self._write(line)
 
     def progress(self, percentage: int, message: str) -> None:
         """Shows `message` beside the step. It is never left out: `updateprogress` raises without one (source: Calamari)."""
@@ -1231,7 +1269,7 @@ def trouble_in_words(error: Exception) -> str:
 
 # ---- generator/runtime/lookup.py ----
 
-DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels)-[0-9]+")
+DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels|Runbooks)-[0-9]+")
 
 
 class NotFound(StepFailure):
@@ -1293,42 +1331,64 @@ def find_space(api: Api, name: str) -> str:
 
 
 class Place(NamedTuple):
-    """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None)."""
+    """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None).
+
+    With a `runbook` of the project: where that is run. Its run has the fields of a deployment, with a snapshot for a release.
+    """
 
     project: Mapping[str, Any]
     environment: Mapping[str, Any]
     tenant: Optional[Mapping[str, Any]]
+    runbook: Optional[Mapping[str, Any]] = None
+
+    @property
+    def collection(self) -> str:
+        return "runbookRuns" if self.runbook is not None else "deployments"
+
+    @property
+    def frozen_field(self) -> str:
+        """What a deployment or run names as the thing that it carries out."""
+        return "RunbookSnapshotId" if self.runbook is not None else "ReleaseId"
+
+    @property
+    def verb(self) -> str:
+        return "run" if self.runbook is not None else "deployed"
 
     @property
     def tenant_id(self) -> Optional[str]:
         return str(self.tenant["Id"]) if self.tenant is not None else None
 
     def __str__(self) -> str:
-        where = "{} in {}".format(self.project["Name"], self.environment["Name"])
+        what = "{} of ".format(self.runbook["Name"]) if self.runbook is not None else ""
+        where = what + "{} in {}".format(self.project["Name"], self.environment["Name"])
         return where + (" for {}".format(self.tenant["Name"]) if self.tenant is not None else "")
 
     def query(self) -> dict[str, Any]:
         """Filters for a list of deployments. Without a tenant the list holds tenanted ones too: `holds` sorts them out."""
-        return {
+        query = {
             "projects": self.project["Id"],
             "environments": self.environment["Id"],
             "tenants": self.tenant_id,
         }
+        return query if self.runbook is None else {**query, "runbooks": self.runbook["Id"]}
 
     def task_query(self) -> dict[str, Any]:
         """The same for a list of tasks."""
-        return {
+        query = {
             "project": self.project["Id"],
             "environment": self.environment["Id"],
             "tenant": self.tenant_id,
-            "name": "Deploy",
         }
+        if self.runbook is not None:
+            return {**query, "runbook": self.runbook["Id"], "name": "RunbookRun"}
+        return {**query, "name": "Deploy"}
 
     def holds(self, deployment: Mapping[str, Any]) -> bool:
         return (
             deployment["ProjectId"] == self.project["Id"]
             and deployment["EnvironmentId"] == self.environment["Id"]
             and (deployment.get("TenantId") or None) == self.tenant_id
+            and deployment.get("RunbookId") == (self.runbook["Id"] if self.runbook is not None else None)
         )
 
 
@@ -1502,7 +1562,7 @@ class Deployment(NamedTuple):
 
     @property
     def release_id(self) -> str:
-        return str(self.document["ReleaseId"])
+        return str(self.document.get("RunbookSnapshotId") or self.document["ReleaseId"])
 
     @property
     def comments(self) -> str:
@@ -1543,8 +1603,11 @@ def recent_deployments(api: Api, places: Sequence[Place], since: Optional[dateti
     # Where an untenanted place is among them no filter will do; many tenants would make the address too long.
     if None not in tenants and len(tenants) <= MOST_TENANTS_IN_A_FILTER:
         query["tenants"] = tenants
+    if places[0].runbook is not None:
+        query["runbooks"] = places[0].runbook["Id"]
     recent: list[Mapping[str, Any]] = []
-    for document in api.pages("deployments", take=HISTORY_PAGE if len(places) == 1 else PAGE_SIZE, **query):
+    take = HISTORY_PAGE if len(places) == 1 else PAGE_SIZE
+    for document in api.pages(places[0].collection, take=take, **query):
         created = moment_or_none(document.get("Created"))
         if since is not None and created is not None and created < since:
             break
@@ -1606,8 +1669,16 @@ def find_successor(
 
 
 def read_release_of(api: Api, deployment: Deployment) -> Mapping[str, Any]:
+    """The release; of a runbook run its snapshot, with the name as `Version`."""
+    if "RunbookSnapshotId" in deployment.document:
+        return numbered(api.get(f"runbookSnapshots/{deployment.release_id}"))
     document: Mapping[str, Any] = api.get(f"releases/{deployment.release_id}")
     return document
+
+
+def numbered(snapshot: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A runbook's snapshot as what a release is elsewhere."""
+    return {**snapshot, "Version": snapshot["Name"]}
 
 
 # ---- generator/runtime/destinations.py ----
@@ -2489,6 +2560,18 @@ def own_task(step: Any) -> ParentTask:
     return ParentTask(server, step.variable("Octopus.Space.Id"), task)
 
 
+def sentence_for_people(step: Any) -> str:
+    """Who asked for the deployment, for those who look at the child."""
+    project = step.variable("Octopus.Project.Name") or "a script outside Octopus"
+    what = step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name")
+    name = step.variable("Octopus.Action.Name")
+    link = step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink")
+    if link.startswith("/"):
+        link = step.variable("Octopus.Web.ServerUri").rstrip("/") + link
+    asker = " ".join(part for part in (project, what) if part)
+    return " ".join(part for part in ("Triggered by", asker, f"(step {name})" if name else "", link) if part)
+
+
 # ---- generator/runtime/once.py ----
 
 CLOCK_MARGIN = timedelta(minutes=10)  # own server and the children's may be two servers
@@ -2590,8 +2673,8 @@ def standing(group: Sequence[Deployment]) -> Optional[Deployment]:
 
 
 def wants_guided_failure(place: Place) -> bool:
-    """What the portal would preselect: the project's default, or else the environment's."""
-    mode = place.project.get("DefaultGuidedFailureMode") or "EnvironmentDefault"
+    """What the portal would preselect: the project's or runbook's default, or else the environment's."""
+    mode = (place.runbook or place.project).get("DefaultGuidedFailureMode") or "EnvironmentDefault"
     return mode == "On" or (mode == "EnvironmentDefault" and bool(place.environment.get("UseGuidedFailure")))
 
 
@@ -2712,7 +2795,7 @@ class Errand:
     def create(self, attempt: int) -> Deployment:
         """Posts until the server lists a deployment with the own key and `attempt`; a lost answer is looked for first."""
         body: dict[str, Any] = {
-            "ReleaseId": self.intention.release["Id"],
+            self.place.frozen_field: self.intention.release["Id"],
             "EnvironmentId": self.place.environment["Id"],
             "Comments": self.intention.comments(attempt),
             "UseGuidedFailure": wants_guided_failure(self.place),
@@ -2720,13 +2803,16 @@ class Errand:
         }
         if self.place.tenant_id:
             body["TenantId"] = self.place.tenant_id
+        if self.place.runbook is not None:
+            body["RunbookId"] = self.place.runbook["Id"]
+        collection = self.place.collection
         for _ in range(MOST_POSTS):
             try:
-                document = self.api.post("deployments", body)
+                document = self.api.post(collection, body)
                 found = join_tasks(self.api, [document])
                 if found:
                     return found[0]
-                raise LostAnswer("POST deployments: the answer's task is not among the server's tasks")
+                raise LostAnswer(f"POST {collection}: the answer's task is not among the server's tasks")
             except LostAnswer as error:
                 self.log.warning(
                     f"{error.sentence}. Looking for {LOOK_FOR_LOST:.0f} s whether it was made all the same."
@@ -2742,7 +2828,7 @@ class Errand:
                 self.api.sleep(max(LOOK_INTERVAL, min(error.retry_after, LOOK_FOR_LOST)))
         raise StepFailure(
             GAVE_UP,
-            f"the deployment of {self.place} was sent {MOST_POSTS} times, and the server lists none of them",
+            f"the order for {self.place} was sent {MOST_POSTS} times, and the server lists none of them",
         )
 
     def look_for_lost(self, attempt: int) -> Optional[Deployment]:
@@ -2895,6 +2981,10 @@ REQUESTS_PER_MINUTE = 5.5  # so that an hour with its first burst stays within 6
 QUEUE_REASON_INTERVAL = 60.0
 PROGRESS_INTERVAL = 30.0
 LEAST_PATIENCE = 30.0
+LOG_TAIL = 30  # lines of each activity, read again and again: what comes faster than that is not shown
+MOST_TROUBLES = 100
+ASK_AGAIN_INTERVAL = 60.0
+CAP_OR_TAG = "the task cap is full, or they have a concurrency tag in common"
 LONGEST_PAUSE_FOR_A_PERSON = timedelta(days=7)
 
 
@@ -2943,7 +3033,10 @@ class Watch:
         self.queue_reason = ""
         self.told = ""
         self.told_steps: dict[str, str] = {}
-        self.told_interruptions: set[str] = set()
+        self.told_interruptions: dict[str, str] = {}  # who has taken each, "" for nobody
+        self.asked_at = 0.0
+        self.troubles: list[Trouble] = []
+        self.told_troubles: set[str] = set()
 
     @property
     def is_alive(self) -> bool:
@@ -3141,7 +3234,7 @@ class Waiter:
         """The task's details, its steps noted; None from then on when the account may not read them."""
         try:
             details = self.api.get(
-                f"tasks/{watch.task_id}/details", patience=patience, verbose="false", tail=1
+                f"tasks/{watch.task_id}/details", patience=patience, verbose="false", tail=LOG_TAIL
             )
         except ApiError as error:
             if error.status == 401:
@@ -3150,6 +3243,7 @@ class Waiter:
             self.log.verbose(f"The steps of {watch.label} are not shown: {error.sentence}")
             return None
         watch.steps = step_states(details)
+        watch.troubles = troubles(details)
         watch.detailed_at = self.api.clock()
         progress = details.get("Progress") or {}
         self.percentage = max(self.percentage, int(progress.get("ProgressPercentage") or 0))
@@ -3158,7 +3252,12 @@ class Waiter:
     def look_around(self, now: float) -> None:
         """Spends what the budget leaves: interruptions, then steps (changed tasks first, then round robin), then the queue."""
         alive = self.alive()
-        asked = [watch for watch in alive if watch.task and watch.task.is_paused and watch.changed_at == now]
+        asked = [
+            watch
+            for watch in alive
+            if watch.task and watch.task.is_paused
+            if watch.changed_at == now or now - watch.asked_at >= ASK_AGAIN_INTERVAL
+        ]
         if asked and self.shows_interruptions and self.budget.level() >= 1:
             self.tell_interruptions(asked)
         waiting = [watch for watch in alive if watch.task and watch.task.is_waiting_in_queue]
@@ -3183,10 +3282,28 @@ class Waiter:
             page = self.api.get(f"tasks/{watch.task_id}/queued-behind", take=3)
         except ApiError:
             return
-        ahead = [item.get("Description") or item["Id"] for item in page.get("Items") or ()]
+        items = page.get("Items") or ()
+        ahead = [item.get("Description") or item["Id"] for item in items]
         more = page.get("TotalResults", len(ahead)) - len(ahead)
         watch.queue_reason = "behind " + ", ".join(ahead) if ahead else ""
         watch.queue_reason += f" and {more} more" if ahead and more > 0 else ""
+        if ahead:
+            watch.queue_reason += f" ({self.why_queued(watch, items)})"
+
+    def why_queued(self, watch: Watch, ahead: Sequence[Mapping[str, Any]]) -> str:
+        """The likely cause: the server names the tasks that come first, and not why."""
+        own = watch.task
+        others = [str((task.get("Arguments") or {}).get("DeploymentId") or "") for task in ahead]
+        if own is None or not own.deployment_id or not all(others) or self.budget.level() < 1:
+            return CAP_OR_TAG
+        cells = {
+            one["Id"]: (one.get("ProjectId"), one.get("EnvironmentId"), one.get("TenantId") or None)
+            for one in self.api.by_ids("deployments", [own.deployment_id, *others])
+        }
+        here = cells.get(own.deployment_id)
+        if all(cells.get(other) == here for other in others):
+            return "one at a time in the same project, environment and tenant"
+        return CAP_OR_TAG
 
     def tell_interruptions(self, asked: Sequence[Watch]) -> None:
         """What people are asked, by one list for all tasks."""
@@ -3199,12 +3316,31 @@ class Waiter:
             self.log.verbose(f"What is asked is not shown: {error.sentence}")
             return
         for watch in asked:
+            watch.asked_at = self.api.clock()
             for item in pending:
-                if item.get("TaskId") == watch.task_id and item["Id"] not in watch.told_interruptions:
-                    watch.told_interruptions.add(item["Id"])
-                    self.log.waiting(
-                        f"{watch.label}: {item.get('Type')}: {item.get('Title')} {watch.link}".rstrip()
-                    )
+                if item.get("TaskId") == watch.task_id:
+                    self.tell_interruption(watch, item)
+
+    def tell_interruption(self, watch: Watch, item: Mapping[str, Any]) -> None:
+        """What is asked, once; and who has taken it, when somebody has."""
+        taker = item.get("ResponsibleUserId") or ""
+        if item["Id"] not in watch.told_interruptions:
+            text = question_of(item)
+            words = f"{watch.label}: {item.get('Type')}: {item.get('Title')} {watch.link}".rstrip()
+            self.log.waiting(words + (f"\n{text}" if text else ""))
+            watch.told_interruptions[item["Id"]] = ""
+        if taker and watch.told_interruptions[item["Id"]] != taker:
+            watch.told_interruptions[item["Id"]] = taker
+            self.log.waiting(f"{watch.label}: {item.get('Title')}: taken by {self.name_of_user(taker)}")
+
+    def name_of_user(self, user_id: str) -> str:
+        try:
+            user = self.api.get(f"/api/users/{user_id}")
+        except ApiError as error:
+            if error.status == 401:
+                raise
+            return user_id
+        return str(user.get("DisplayName") or user.get("Username") or user_id)
 
     def tell_changes(self) -> None:
         """Prints what is new: states, steps, the reason for standing in the queue; and moves the progress bar."""
@@ -3216,9 +3352,22 @@ class Waiter:
                 if step.status != "Pending" and watch.told_steps.get(step.title) != step.status:
                     watch.told_steps[step.title] = step.status
                     self.log.info(f"{watch.label}: {step}")
+            self.tell_troubles(watch)
             if not watch.is_alive:
                 self.tell_state(watch)
         self.tell_progress()
+
+    def tell_troubles(self, watch: Watch) -> None:
+        """The child's new warnings and errors, at their level."""
+        for trouble in watch.troubles:
+            if trouble.key in watch.told_troubles or len(watch.told_troubles) > MOST_TROUBLES:
+                continue
+            watch.told_troubles.add(trouble.key)
+            if len(watch.told_troubles) > MOST_TROUBLES:
+                self.log.warning(f"{watch.label}: more warnings and errors are not shown here: {watch.link}")
+                continue
+            tell = self.log.warning if trouble.level == "Warning" else self.log.error
+            tell(": ".join(part for part in (watch.label, trouble.where, trouble.text) if part))
 
     def tell_state(self, watch: Watch) -> None:
         words = watch.state_in_words()
@@ -3242,6 +3391,19 @@ class Waiter:
         if shown != self.progress_told and now - self.progress_at >= PROGRESS_INTERVAL:
             self.progress_told, self.progress_at = shown, now
             self.log.progress(percentage, message)
+
+
+def question_of(interruption: Mapping[str, Any]) -> str:
+    """The text that a person is shown: the paragraphs of the form (source: go-octopusdeploy, test/e2e/interruption_test.go)."""
+    form = interruption.get("Form") or {}
+    texts = []
+    for element in form.get("Elements") or ():
+        control = element.get("Control") or {}
+        if control.get("Type") == "Paragraph":
+            texts.append(
+                str(control.get("Text") or (form.get("Values") or {}).get(element.get("Name")) or "")
+            )
+    return "\n".join(text.strip() for text in texts if text.strip())
 
 
 def cause_of_failure(watch: Watch) -> str:
@@ -3572,8 +3734,7 @@ def release_of(api: Api, release: Mapping[str, Any], child: Child) -> Mapping[st
     """An adopted or joined deployment may carry another release than the one that was chosen now."""
     if child.deployment.release_id == release["Id"]:
         return release
-    found: Mapping[str, Any] = api.get(f"releases/{child.deployment.release_id}")
-    return found
+    return read_release_of(api, child.deployment)
 
 
 def usual_run_time(api: Api, place: Place) -> Optional[timedelta]:
@@ -3591,6 +3752,98 @@ def failure_of(deliveries: Sequence[Delivery]) -> Optional[StepFailure]:
     told = "; ".join(str(failure) for failure in failures[:MOST_TOLD])
     more = f"; and {len(failures) - MOST_TOLD} more" if len(failures) > MOST_TOLD else ""
     return StepFailure(failures[0].kind, f"{len(failures)} of {len(deliveries)} failed: {told}{more}")
+
+
+# ---- generator/runtime/harvest.py ----
+
+OUTPUT = re.compile(r"Octopus\.Action\[(?P<step>.+?)\]\.Output(?:\[(?P<machine>.+?)\])?\.(?P<name>.+)")
+LONGEST_NOTES = 8000  # characters; how much an output variable may hold is not documented
+MOST_RELEASES = 500
+
+
+class ChildOutput(NamedTuple):
+    step: str
+    machine: str
+    name: str
+    value: str
+
+    @property
+    def spelled(self) -> str:
+        """As the built-in step names it, behind `Octopus.Action[Ours].Output.` (source: docs, Deploy a release step)."""
+        return f"Deployment[{self.step}]" + (f"[{self.machine}]" if self.machine else "") + f".{self.name}"
+
+
+def child_outputs(
+    api: Api, deployment: Mapping[str, Any], patterns: Sequence[str]
+) -> tuple[list[ChildOutput], list[str]]:
+    """The output variables that one of `patterns` admits, as `Step.Name`; and the names of those whose value is secret.
+
+    Whether the manifest of a deployment holds them is unconfirmed; without them the lists are empty.
+    """
+    import fnmatch
+
+    document = api.get(f"variables/{deployment['ManifestVariableSetId']}")
+    found: list[ChildOutput] = []
+    secret: list[str] = []
+    for variable in document.get("Variables") or ():
+        match = OUTPUT.fullmatch(variable.get("Name") or "")
+        if match is None:
+            continue
+        step, name = match.group("step"), match.group("name")
+        if not any(fnmatch.fnmatchcase(f"{step}.{name}".lower(), pattern.lower()) for pattern in patterns):
+            continue
+        if variable.get("IsSensitive") or not isinstance(variable.get("Value"), str):
+            secret.append(f"{step}.{name}")
+            continue
+        found.append(ChildOutput(step, match.group("machine") or "", name, variable["Value"]))
+    return found, secret
+
+
+def releases_between(
+    api: Api, project: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """The releases in the new one's channel after `old` up to `new`, the newest first; only `new` when it is not newer.
+
+    By version where all numbers are versions, else by the order of their creation.
+    """
+    path = "projects/{}/releases".format(project["Id"])
+    listed: list[Mapping[str, Any]] = []
+    for release in api.pages(path, take=PAGE_SIZE):
+        listed.append(release)
+        if len(listed) >= MOST_RELEASES:
+            break
+    inside = [one for one in listed if one.get("ChannelId") == new.get("ChannelId")]
+    low, high = version_or_none(old["Version"]) if old else None, version_or_none(new["Version"])
+    if not old:
+        return [new]
+    ranked = [(version_or_none(one["Version"]), one) for one in inside]
+    if low is not None and high is not None and all(version is not None for version, _ in ranked):
+        chosen = [
+            (version.rank(), one)
+            for version, one in ranked
+            if version is not None and low.rank() < version.rank() <= high.rank()
+        ]
+        return [one for _, one in sorted(chosen, key=lambda pair: pair[0], reverse=True)] or [new]
+    between: list[Mapping[str, Any]] = []
+    for one in inside:
+        if one["Id"] == old["Id"]:
+            break
+        if between or one["Id"] == new["Id"]:
+            between.append(one)
+    return between or [new]
+
+
+def notes_as_text(releases: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown, one heading a release."""
+    parts = [f"## {one['Version']}\n\n{(one.get('ReleaseNotes') or 'No notes.').strip()}" for one in releases]
+    return "\n\n".join(parts)
+
+
+def shortened(text: str) -> str:
+    """As much as an output variable is given."""
+    if len(text) <= LONGEST_NOTES:
+        return text
+    return text[:LONGEST_NOTES].rstrip() + "\n\n(shortened: the whole text is the task's artifact)"
 
 
 # ---- generator/runtime/obstacles.py ----
@@ -3864,6 +4117,316 @@ def read_own_task(api: Api, step: Any) -> Optional[Task]:
     return found[0] if same else None
 
 
+# ---- generator/runtime/wishes.py ----
+
+INHERIT = "inherit"
+
+
+class Wishes(NamedTuple):
+    """What a person wrote, by name. `machines` and `excluded` may instead be the parent's ids, narrowed to what fits."""
+
+    variables: Mapping[str, str]
+    skip_steps: Sequence[str]
+    machines: Sequence[str]
+    excluded: Sequence[str]
+    inherits: bool = False
+
+
+class Fitted(NamedTuple):
+    """What the wishes come to at one place: fields of the deployment, what is against it, and which wishes mean something."""
+
+    settings: Mapping[str, Any]
+    faults: Sequence[str]
+    met: frozenset[tuple[str, str]]
+    skipped: str
+    preview: Mapping[str, Any]
+
+
+def read_preview(api: Api, release: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+    frozen = f"releases/{release['Id']}/deployments"
+    if place.runbook is not None:
+        frozen = f"runbookSnapshots/{release['Id']}/runbookRuns"
+    path = f"{frozen}/preview/{place.environment['Id']}"
+    document: Mapping[str, Any] = api.get(path + (f"/{place.tenant_id}" if place.tenant_id else ""))
+    return document
+
+
+def fit(place: Place, wishes: Wishes, preview: Mapping[str, Any]) -> Fitted:
+    """Holds `wishes` against the preview of one place. A wish that means nothing here may mean something elsewhere."""
+    settings: dict[str, Any] = {}
+    faults: list[str] = []
+    met: set[tuple[str, str]] = set()
+    answers = fit_variables(wishes.variables, preview, faults, met, place)
+    if answers:
+        settings["FormValues"] = answers
+    skips = fit_steps(wishes.skip_steps, preview, faults, met, place)
+    if skips:
+        settings["SkipActions"] = skips
+    machines = machines_of(preview)
+    chosen = fit_machines("machines", wishes.machines, machines, met)
+    excluded = fit_machines("exclude_machines", wishes.excluded, machines, met)
+    left = [one for one in chosen or machines if one not in excluded]
+    skipped = ""
+    if (wishes.machines and not chosen) or ((wishes.machines or excluded) and not left):
+        # An empty selection would mean every machine.
+        whose = (
+            "the machines of the own deployment" if wishes.inherits else "the machines that the step names"
+        )
+        skipped = f"{place}: of {whose} none is left there"
+    if chosen:
+        settings["SpecificMachineIds"] = chosen
+    if excluded:
+        settings["ExcludedMachineIds"] = excluded
+    return Fitted(settings, faults, frozenset(met), skipped, preview)
+
+
+def fit_variables(
+    variables: Mapping[str, str],
+    preview: Mapping[str, Any],
+    faults: list[str],
+    met: set[tuple[str, str]],
+    place: Place,
+) -> dict[str, str]:
+    """Values by the names of the form's elements, which are ids (source: OctopusClients, Model/Forms). No value is ever told."""
+    given = {name.lower(): (name, value) for name, value in variables.items()}
+    form = preview.get("Form") or {}
+    answers: dict[str, str] = {}
+    for element in form.get("Elements") or ():
+        control = element.get("Control") or {}
+        if control.get("Type") not in (None, "VariableValue"):
+            continue
+        name, label = control.get("Name") or "", control.get("Label") or ""
+        wish = given.get(name.lower()) or given.get(label.lower())
+        if wish is not None:
+            met.add(("variable", wish[0]))
+            answers[element["Name"]] = wish[1]
+        value = wish[1] if wish is not None else (form.get("Values") or {}).get(element["Name"])
+        required = element.get("IsValueRequired") or control.get("Required")
+        # The form does not show whether a sensitive variable has a default: then the server judges.
+        if required and not value and (wish is not None or not control.get("IsSecure")):
+            faults.append(f"{place}: the prompted variable {label or name} needs a value")
+    return answers
+
+
+def fit_steps(
+    names: Sequence[str],
+    preview: Mapping[str, Any],
+    faults: list[str],
+    met: set[tuple[str, str]],
+    place: Place,
+) -> list[str]:
+    """Ids of the actions that the names or numbers mean; `2` means 2.1 and 2.2 as well."""
+    skips = []
+    for action in preview.get("StepsToExecute") or ():
+        number = str(action.get("ActionNumber") or "")
+        spelled = {str(action["ActionName"]).lower(), number, number.partition(".")[0]}
+        for name in names:
+            if name.lower() in spelled:
+                met.add(("step", name))
+                if action.get("CanBeSkipped") is False:
+                    faults.append(f"{place}: the step {action['ActionName']} cannot be skipped")
+                elif action["ActionId"] not in skips:
+                    skips.append(action["ActionId"])
+    return skips
+
+
+def machines_of(preview: Mapping[str, Any]) -> dict[str, str]:
+    """Names by id of all machines that the preview's steps would use."""
+    found: dict[str, str] = {}
+    for action in preview.get("StepsToExecute") or ():
+        for machine in action.get("Machines") or ():
+            found[machine["Id"]] = machine.get("Name") or machine["Id"]
+    return found
+
+
+def fit_machines(
+    kind: str, names: Sequence[str], machines: Mapping[str, str], met: set[tuple[str, str]]
+) -> list[str]:
+    """Ids of the machines that the names or ids mean here."""
+    chosen = []
+    for name in names:
+        for identifier, called in machines.items():
+            if name.lower() in (identifier.lower(), called.lower()):
+                met.add((kind, name))
+                if identifier not in chosen:
+                    chosen.append(identifier)
+    return chosen
+
+
+def prompts_of(fitted: Fitted) -> list[str]:
+    """The prompted variables by name, and how each gets its value; never the value."""
+    answers = fitted.settings.get("FormValues") or {}
+    form = fitted.preview.get("Form") or {}
+    told = []
+    for element in form.get("Elements") or ():
+        control = element.get("Control") or {}
+        name = control.get("Name") or control.get("Label") or element["Name"]
+        how = "given" if element["Name"] in answers else "default"
+        told.append(f"{name} ({how})")
+    return told
+
+
+def unmet(wishes: Wishes, fitted: Sequence[Fitted]) -> list[str]:
+    """What matches nothing anywhere, each with near names."""
+    met = frozenset().union(*(one.met for one in fitted))
+    previews = [one.preview for one in fitted]
+    prompts = [
+        element["Control"].get("Label") or element["Control"].get("Name")
+        for preview in previews
+        for element in (preview.get("Form") or {}).get("Elements") or ()
+        if element.get("Control")
+    ]
+    steps = [action["ActionName"] for preview in previews for action in preview.get("StepsToExecute") or ()]
+    machines = [name for preview in previews for name in machines_of(preview).values()]
+    asked: list[tuple[str, Sequence[str], str, Sequence[str]]] = [
+        ("variable", list(wishes.variables), "prompted variable", prompts),
+        ("step", wishes.skip_steps, "step to skip", steps),
+    ]
+    if not wishes.inherits:
+        asked.append(("machines", wishes.machines, "machine in use there", machines))
+        asked.append(("exclude_machines", wishes.excluded, "machine in use there", machines))
+    return [
+        f"there is no {what} {name!r} ({near_name(name, known)})"
+        for kind, names, what, known in asked
+        for name in names
+        if (kind, name) not in met
+    ]
+
+
+def near_name(name: str, known: Sequence[str]) -> str:
+    import difflib
+
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return "there are: " + ", ".join(names[:20]) if names else "there is none at all"
+
+
+def inherited(step: Any) -> tuple[Sequence[str], Sequence[str]]:
+    """Ids of the machines that the own deployment is restricted to, and of those that it leaves out (source: docs, System
+    variables)."""
+    specific = parse_names(step.variable("Octopus.Deployment.SpecificMachines"))
+    return specific, parse_names(step.variable("Octopus.Deployment.ExcludedMachines"))
+
+
+def wishes_of(parameters: Any, more: Mapping[str, Any]) -> Wishes:
+    machines, excluded = more["machines"], more["exclude_machines"]
+    inherits = [name.lower() for name in machines] == [INHERIT]
+    if inherits:
+        machines, own_excluded = inherited(parameters.step)
+        excluded = (*excluded, *own_excluded)
+    return Wishes(parameters.variables or {}, parameters.skip_steps or (), machines, excluded, inherits)
+
+
+def settings_of(parameters: Any, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the deployment that are the same in every place."""
+    settings: dict[str, Any] = {}
+    if more["guided_failure"] != "default":
+        settings["UseGuidedFailure"] = more["guided_failure"] == "on"
+    if more["force_package_download"]:
+        settings["ForcePackageDownload"] = True
+    if more["priority"] != "default":
+        settings["Priority"] = {"on": "On", "off": "Off"}[more["priority"]]
+    if parameters.start is not None:
+        settings["QueueTime"] = parameters.start.isoformat()
+    if more["expire"] is not None:
+        start = parameters.start or datetime.now(timezone.utc)
+        settings["QueueTimeExpiry"] = (start + more["expire"]).isoformat()
+    return settings
+
+
+# ---- generator/runtime/reporting.py ----
+
+def decision_in_words(delivery: Delivery) -> str:
+    decision, number, place = delivery.decision, delivery.release["Version"], delivery.place
+    nothing = f"nothing is to be {place.verb}"
+    if decision is None:
+        return f"{nothing}: {delivery.skipped}"
+    return {
+        "create": f"{number} is to be {place.verb}: {place}",
+        "adopt": f"{place}: {decision.reason}",
+        "join": f"{place}: {decision.reason}, and is joined",
+        "skip": f"{nothing}: {decision.reason}",
+    }[decision.action]
+
+
+def tell_decision(step: Step, delivery: Delivery) -> None:
+    decision = delivery.decision
+    if decision is None:
+        step.log.highlight(f"Skipped: {delivery.skipped}.")
+        return
+    step.log.info(decision_in_words(delivery) + ".")
+    if decision.action == "create" and decision.reason:
+        step.log.info(f"Attempt {decision.attempt}: {decision.reason}.")
+
+
+def tell_fitted(step: Step, fitted: Sequence[tuple[Delivery, Fitted]]) -> None:
+    """What would run, by place: steps, machines, prompts."""
+    for delivery, one in fitted:
+        skips = one.settings.get("SkipActions") or ()
+        steps = [
+            f"{action.get('ActionNumber')} {action['ActionName']}"
+            + (" (skipped)" if action["ActionId"] in skips else "")
+            for action in one.preview.get("StepsToExecute") or ()
+        ]
+        chosen = one.settings.get("SpecificMachineIds") or machines_of(one.preview)
+        excluded = one.settings.get("ExcludedMachineIds") or ()
+        machines = [
+            name
+            for identifier, name in machines_of(one.preview).items()
+            if identifier in chosen and identifier not in excluded
+        ]
+        step.log.info(f"{delivery.place}: steps: {', '.join(steps) or 'none'}")
+        step.log.info(f"{delivery.place}: machines: {', '.join(machines) or 'none'}")
+        step.log.info(f"{delivery.place}: prompted variables: {', '.join(prompts_of(one)) or 'none'}")
+
+
+def open_keys(deliveries: Sequence[Delivery]) -> list[str]:
+    """The keys of the children that this step makes or awaits: the watchdog must not lose them."""
+    return [one.errand.intention.key for one in deliveries if one.errand is not None and not one.is_settled]
+
+
+def describe(delivery: Delivery, what_if: bool) -> dict[str, Any]:
+    """One child of the step, for the result and the output."""
+    place, deployment = delivery.place, delivery.deployment
+    return {
+        "environment": place.environment["Name"],
+        "tenant": place.tenant["Name"] if place.tenant else "",
+        "version": delivery.release["Version"],
+        "release": delivery.release["Id"],
+        "state": "WhatIf" if what_if else delivery.state,
+        "deployment": deployment.id if deployment else "",
+        "task": deployment.task.id if deployment else "",
+        "link": deployment.link if deployment else "",
+        "changed": delivery.changed,
+        "skipped": delivery.skipped,
+        "failure": str(delivery.failure) if delivery.failure else "",
+    }
+
+
+def children_as_text(children: Sequence[Mapping[str, Any]]) -> str:
+    import json
+
+    return json.dumps(children, ensure_ascii=False)
+
+
+def joined(children: Sequence[Mapping[str, Any]], name: str) -> str:
+    return ", ".join(child[name] for child in children if child[name])
+
+
+def state_of(deliveries: Sequence[Delivery]) -> str:
+    """Of several: that of the first that failed, else Success, or what all of them are."""
+    states = [delivery.state for delivery in deliveries]
+    for delivery in deliveries:
+        if delivery.failure is not None:
+            return delivery.state
+    for state in states:
+        if state not in ("Success", "Skipped"):
+            return state
+    return "Success" if "Success" in states else states[0]
+
+
 # ---- generator/runtime/watchdog.py ----
 
 # Where there is no fork: starts the watchdog and ends, so that the watchdog has no parent in the tree that Octopus kills.
@@ -4112,196 +4675,6 @@ def cancel_guarded(api: Api, keys: Container[str], project_id: str) -> None:
                         raise
 
 
-# ---- generator/runtime/wishes.py ----
-
-INHERIT = "inherit"
-
-
-class Wishes(NamedTuple):
-    """What a person wrote, by name. `machines` and `excluded` may instead be the parent's ids, narrowed to what fits."""
-
-    variables: Mapping[str, str]
-    skip_steps: Sequence[str]
-    machines: Sequence[str]
-    excluded: Sequence[str]
-    inherits: bool = False
-
-
-class Fitted(NamedTuple):
-    """What the wishes come to at one place: fields of the deployment, what is against it, and which wishes mean something."""
-
-    settings: Mapping[str, Any]
-    faults: Sequence[str]
-    met: frozenset[tuple[str, str]]
-    skipped: str
-    preview: Mapping[str, Any]
-
-
-def read_preview(api: Api, release: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
-    path = f"releases/{release['Id']}/deployments/preview/{place.environment['Id']}"
-    document: Mapping[str, Any] = api.get(path + (f"/{place.tenant_id}" if place.tenant_id else ""))
-    return document
-
-
-def fit(place: Place, wishes: Wishes, preview: Mapping[str, Any]) -> Fitted:
-    """Holds `wishes` against the preview of one place. A wish that means nothing here may mean something elsewhere."""
-    settings: dict[str, Any] = {}
-    faults: list[str] = []
-    met: set[tuple[str, str]] = set()
-    answers = fit_variables(wishes.variables, preview, faults, met, place)
-    if answers:
-        settings["FormValues"] = answers
-    skips = fit_steps(wishes.skip_steps, preview, faults, met, place)
-    if skips:
-        settings["SkipActions"] = skips
-    machines = machines_of(preview)
-    chosen = fit_machines("machines", wishes.machines, machines, met)
-    excluded = fit_machines("exclude_machines", wishes.excluded, machines, met)
-    left = [one for one in chosen or machines if one not in excluded]
-    skipped = ""
-    if (wishes.machines and not chosen) or ((wishes.machines or excluded) and not left):
-        # An empty selection would mean every machine.
-        whose = (
-            "the machines of the own deployment" if wishes.inherits else "the machines that the step names"
-        )
-        skipped = f"{place}: of {whose} none is left there"
-    if chosen:
-        settings["SpecificMachineIds"] = chosen
-    if excluded:
-        settings["ExcludedMachineIds"] = excluded
-    return Fitted(settings, faults, frozenset(met), skipped, preview)
-
-
-def fit_variables(
-    variables: Mapping[str, str],
-    preview: Mapping[str, Any],
-    faults: list[str],
-    met: set[tuple[str, str]],
-    place: Place,
-) -> dict[str, str]:
-    """Values by the names of the form's elements, which are ids (source: OctopusClients, Model/Forms). No value is ever told."""
-    given = {name.lower(): (name, value) for name, value in variables.items()}
-    form = preview.get("Form") or {}
-    answers: dict[str, str] = {}
-    for element in form.get("Elements") or ():
-        control = element.get("Control") or {}
-        if control.get("Type") not in (None, "VariableValue"):
-            continue
-        name, label = control.get("Name") or "", control.get("Label") or ""
-        wish = given.get(name.lower()) or given.get(label.lower())
-        if wish is not None:
-            met.add(("variable", wish[0]))
-            answers[element["Name"]] = wish[1]
-        value = wish[1] if wish is not None else (form.get("Values") or {}).get(element["Name"])
-        required = element.get("IsValueRequired") or control.get("Required")
-        # The form does not show whether a sensitive variable has a default: then the server judges.
-        if required and not value and (wish is not None or not control.get("IsSecure")):
-            faults.append(f"{place}: the prompted variable {label or name} needs a value")
-    return answers
-
-
-def fit_steps(
-    names: Sequence[str],
-    preview: Mapping[str, Any],
-    faults: list[str],
-    met: set[tuple[str, str]],
-    place: Place,
-) -> list[str]:
-    """Ids of the actions that the names or numbers mean; `2` means 2.1 and 2.2 as well."""
-    skips = []
-    for action in preview.get("StepsToExecute") or ():
-        number = str(action.get("ActionNumber") or "")
-        spelled = {str(action["ActionName"]).lower(), number, number.partition(".")[0]}
-        for name in names:
-            if name.lower() in spelled:
-                met.add(("step", name))
-                if action.get("CanBeSkipped") is False:
-                    faults.append(f"{place}: the step {action['ActionName']} cannot be skipped")
-                elif action["ActionId"] not in skips:
-                    skips.append(action["ActionId"])
-    return skips
-
-
-def machines_of(preview: Mapping[str, Any]) -> dict[str, str]:
-    """Names by id of all machines that the preview's steps would use."""
-    found: dict[str, str] = {}
-    for action in preview.get("StepsToExecute") or ():
-        for machine in action.get("Machines") or ():
-            found[machine["Id"]] = machine.get("Name") or machine["Id"]
-    return found
-
-
-def fit_machines(
-    kind: str, names: Sequence[str], machines: Mapping[str, str], met: set[tuple[str, str]]
-) -> list[str]:
-    """Ids of the machines that the names or ids mean here."""
-    chosen = []
-    for name in names:
-        for identifier, called in machines.items():
-            if name.lower() in (identifier.lower(), called.lower()):
-                met.add((kind, name))
-                if identifier not in chosen:
-                    chosen.append(identifier)
-    return chosen
-
-
-def prompts_of(fitted: Fitted) -> list[str]:
-    """The prompted variables by name, and how each gets its value; never the value."""
-    answers = fitted.settings.get("FormValues") or {}
-    form = fitted.preview.get("Form") or {}
-    told = []
-    for element in form.get("Elements") or ():
-        control = element.get("Control") or {}
-        name = control.get("Name") or control.get("Label") or element["Name"]
-        how = "given" if element["Name"] in answers else "default"
-        told.append(f"{name} ({how})")
-    return told
-
-
-def unmet(wishes: Wishes, fitted: Sequence[Fitted]) -> list[str]:
-    """What matches nothing anywhere, each with near names."""
-    met = frozenset().union(*(one.met for one in fitted))
-    previews = [one.preview for one in fitted]
-    prompts = [
-        element["Control"].get("Label") or element["Control"].get("Name")
-        for preview in previews
-        for element in (preview.get("Form") or {}).get("Elements") or ()
-        if element.get("Control")
-    ]
-    steps = [action["ActionName"] for preview in previews for action in preview.get("StepsToExecute") or ()]
-    machines = [name for preview in previews for name in machines_of(preview).values()]
-    asked: list[tuple[str, Sequence[str], str, Sequence[str]]] = [
-        ("variable", list(wishes.variables), "prompted variable", prompts),
-        ("step", wishes.skip_steps, "step to skip", steps),
-    ]
-    if not wishes.inherits:
-        asked.append(("machines", wishes.machines, "machine in use there", machines))
-        asked.append(("exclude_machines", wishes.excluded, "machine in use there", machines))
-    return [
-        f"there is no {what} {name!r} ({near_name(name, known)})"
-        for kind, names, what, known in asked
-        for name in names
-        if (kind, name) not in met
-    ]
-
-
-def near_name(name: str, known: Sequence[str]) -> str:
-    import difflib
-
-    names = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return "there are: " + ", ".join(names[:20]) if names else "there is none at all"
-
-
-def inherited(step: Any) -> tuple[Sequence[str], Sequence[str]]:
-    """Ids of the machines that the own deployment is restricted to, and of those that it leaves out (source: docs, System
-    variables)."""
-    specific = parse_names(step.variable("Octopus.Deployment.SpecificMachines"))
-    return specific, parse_names(step.variable("Octopus.Deployment.ExcludedMachines"))
-
-
 # ---- templates/steps/deploy_release.py ----
 
 NO_RELEASE: Mapping[str, Any] = {"Id": "", "Version": ""}
@@ -4328,6 +4701,8 @@ def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
         "priority": Option(one_of("on", "off", "default"), "default"),
         "refresh_variables": Option(parse_switch, False),
         "expire": Option(parse_duration),
+        "outputs": Option(parse_names, ()),
+        "notes": Option(parse_switch, False),
         "watchdog": Option(parse_switch, True),
     }
     return parse_options(table, pairs)
@@ -4353,6 +4728,7 @@ def main(parameters: Parameters) -> None:
     decide_all(api, deliveries)
     for delivery in deliveries:
         tell_decision(step, delivery)
+    tell_notes(api, step, more, project, deliveries)
     fitted = check_before_queueing(api, parameters, more, deliveries)
     if parameters.what_if:
         tell_fitted(step, fitted)
@@ -4377,6 +4753,7 @@ def main(parameters: Parameters) -> None:
             Fanout(api, step.log, deliveries, terms, tell=tell).run()
         finally:
             set_outputs(step, deliveries)
+        hand_on(api, step, more, deliveries)
     failure = failure_of(deliveries)
     if failure is not None:
         step.fail(failure.kind, failure.sentence)
@@ -4515,15 +4892,6 @@ def check_before_queueing(
     return fitted
 
 
-def wishes_of(parameters: Parameters, more: Mapping[str, Any]) -> Wishes:
-    machines, excluded = more["machines"], more["exclude_machines"]
-    inherits = [name.lower() for name in machines] == [INHERIT]
-    if inherits:
-        machines, own_excluded = inherited(parameters.step)
-        excluded = (*excluded, *own_excluded)
-    return Wishes(parameters.variables or {}, parameters.skip_steps or (), machines, excluded, inherits)
-
-
 def refresh_variables(
     api: Api, step: Step, obstacles: Obstacles, deliveries: Sequence[Delivery], what_if: bool
 ) -> None:
@@ -4543,27 +4911,6 @@ def refresh_variables(
         )
         update_snapshot(api, release)
         obstacles.forget(release)
-
-
-def tell_fitted(step: Step, fitted: Sequence[tuple[Delivery, Fitted]]) -> None:
-    """What would run, by place: steps, machines, prompts."""
-    for delivery, one in fitted:
-        skips = one.settings.get("SkipActions") or ()
-        steps = [
-            f"{action.get('ActionNumber')} {action['ActionName']}"
-            + (" (skipped)" if action["ActionId"] in skips else "")
-            for action in one.preview.get("StepsToExecute") or ()
-        ]
-        chosen = one.settings.get("SpecificMachineIds") or machines_of(one.preview)
-        excluded = one.settings.get("ExcludedMachineIds") or ()
-        machines = [
-            name
-            for identifier, name in machines_of(one.preview).items()
-            if identifier in chosen and identifier not in excluded
-        ]
-        step.log.info(f"{delivery.place}: steps: {', '.join(steps) or 'none'}")
-        step.log.info(f"{delivery.place}: machines: {', '.join(machines) or 'none'}")
-        step.log.info(f"{delivery.place}: prompted variables: {', '.join(prompts_of(one)) or 'none'}")
 
 
 class ErrandMaker:
@@ -4595,60 +4942,60 @@ class ErrandMaker:
         return Errand(self.api, self.step.log, intention)
 
 
-def settings_of(parameters: Parameters, more: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of the deployment that are the same in every place."""
-    settings: dict[str, Any] = {}
-    if more["guided_failure"] != "default":
-        settings["UseGuidedFailure"] = more["guided_failure"] == "on"
-    if more["force_package_download"]:
-        settings["ForcePackageDownload"] = True
-    if more["priority"] != "default":
-        settings["Priority"] = {"on": "On", "off": "Off"}[more["priority"]]
-    if parameters.start is not None:
-        settings["QueueTime"] = parameters.start.isoformat()
-    if more["expire"] is not None:
-        start = parameters.start or datetime.now(timezone.utc)
-        settings["QueueTimeExpiry"] = (start + more["expire"]).isoformat()
-    return settings
-
-
-def sentence_for_people(step: Step) -> str:
-    """Who asked for the deployment, for those who look at the child."""
-    project = step.variable("Octopus.Project.Name") or "a script outside Octopus"
-    what = step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name")
-    name = step.variable("Octopus.Action.Name")
-    link = step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink")
-    if link.startswith("/"):
-        link = step.variable("Octopus.Web.ServerUri").rstrip("/") + link
-    asker = " ".join(part for part in (project, what) if part)
-    return " ".join(part for part in ("Triggered by", asker, f"(step {name})" if name else "", link) if part)
-
-
-def open_keys(deliveries: Sequence[Delivery]) -> list[str]:
-    """The keys of the children that this step makes or awaits: the watchdog must not lose them."""
-    return [one.errand.intention.key for one in deliveries if one.errand is not None and not one.is_settled]
-
-
-def decision_in_words(delivery: Delivery) -> str:
-    decision, number, place = delivery.decision, delivery.release["Version"], delivery.place
-    if decision is None:
-        return f"nothing is to be deployed: {delivery.skipped}"
-    return {
-        "create": f"{number} is to be deployed: {place}",
-        "adopt": f"{place}: {decision.reason}",
-        "join": f"{place}: {decision.reason}, and is joined",
-        "skip": f"nothing is to be deployed: {decision.reason}",
-    }[decision.action]
-
-
-def tell_decision(step: Step, delivery: Delivery) -> None:
-    decision = delivery.decision
-    if decision is None:
-        step.log.highlight(f"Skipped: {delivery.skipped}.")
+def hand_on(api: Api, step: Step, more: Mapping[str, Any], deliveries: Sequence[Delivery]) -> None:
+    """The child's own output variables as ours, also when it failed; of several children with the place in the name."""
+    if not more["outputs"]:
         return
-    step.log.info(decision_in_words(delivery) + ".")
-    if decision.action == "create" and decision.reason:
-        step.log.info(f"Attempt {decision.attempt}: {decision.reason}.")
+    count = 0
+    for delivery in deliveries:
+        if delivery.child is None:
+            continue
+        try:
+            found, secret = child_outputs(api, delivery.child.deployment.document, more["outputs"])
+        except ApiError as error:
+            step.log.warning(f"{delivery.place}: its output variables cannot be read: {error.sentence}")
+            continue
+        environment, tenant = delivery.place.environment["Name"], delivery.place.tenant
+        where = environment + (f"/{tenant['Name']}" if tenant else "")
+        for one in found:
+            name = (
+                one.spelled
+                if len(deliveries) == 1
+                else one.spelled.replace("Deployment", f"Deployment[{where}]", 1)
+            )
+            step.output(name, one.value)
+        count += len(found)
+        if secret:
+            step.log.warning(
+                f"{delivery.place}: sensitive output variables cannot be handed on: {', '.join(secret)}"
+            )
+    if not count:
+        step.log.warning(f"No output variable of the other project matches: {', '.join(more['outputs'])}")
+
+
+def tell_notes(
+    api: Api,
+    step: Step,
+    more: Mapping[str, Any],
+    project: Mapping[str, Any],
+    deliveries: Sequence[Delivery],
+) -> None:
+    """The notes of every release between what is there and what comes, as output and artifact."""
+    texts: dict[tuple[str, str], str] = {}
+    for delivery in deliveries if more["notes"] else ():
+        if delivery.decision is None or not delivery.release["Id"]:
+            continue
+        current = find_current(api, delivery.place)
+        old = read_release_of(api, current) if current is not None else {}
+        pair = (old.get("Id") or "", delivery.release["Id"])
+        if pair not in texts:
+            texts[pair] = notes_as_text(releases_between(api, project, old, delivery.release))
+    text = "\n\n".join(dict.fromkeys(texts.values()))
+    step.output("ReleaseNotes", shortened(text))
+    if text:
+        step.artifact(
+            f"{step.variable('Octopus.Action.Name') or project['Name']}.release-notes.md", text + "\n"
+        )
 
 
 def tell_what_if(step: Step, deliveries: Sequence[Delivery]) -> None:
@@ -4677,49 +5024,9 @@ def set_outputs(step: Step, deliveries: Sequence[Delivery], *, what_if: bool = F
     step.output("Children", children_as_text(children))
 
 
-def children_as_text(children: Sequence[Mapping[str, Any]]) -> str:
-    import json
-
-    return json.dumps(children, ensure_ascii=False)
-
-
-def joined(children: Sequence[Mapping[str, Any]], name: str) -> str:
-    return ", ".join(child[name] for child in children if child[name])
-
-
-def state_of(deliveries: Sequence[Delivery]) -> str:
-    """Of several: that of the first that failed, else Success, or what all of them are."""
-    states = [delivery.state for delivery in deliveries]
-    for delivery in deliveries:
-        if delivery.failure is not None:
-            return delivery.state
-    for state in states:
-        if state not in ("Success", "Skipped"):
-            return state
-    return "Success" if "Success" in states else states[0]
-
-
-def describe(delivery: Delivery, what_if: bool) -> dict[str, Any]:
-    """One child of the step, for the result and the output."""
-    place, deployment = delivery.place, delivery.deployment
-    return {
-        "environment": place.environment["Name"],
-        "tenant": place.tenant["Name"] if place.tenant else "",
-        "version": delivery.release["Version"],
-        "release": delivery.release["Id"],
-        "state": "WhatIf" if what_if else delivery.state,
-        "deployment": deployment.id if deployment else "",
-        "task": deployment.task.id if deployment else "",
-        "link": deployment.link if deployment else "",
-        "changed": delivery.changed,
-        "skipped": delivery.skipped,
-        "failure": str(delivery.failure) if delivery.failure else "",
-    }
-
-
 # ---- The form: one row a parameter ----
 
-STEP = {"name": "Octopus - Deploy Release", "spec": "step_templates/deploy-release.yaml", "id": "c352a529-5018-44c5-9819-6a276f59a1a2", "revision": 1}
+STEP = {"name": "Octopus - Deploy Release", "spec": "step_templates/deploy-release.yaml", "id": "c352a529-5018-44c5-9819-6a276f59a1a2", "revision": 2}
 PARAMETERS = (
     {"key": "project", "variable": "DeployRelease.Project", "label": "Project", "type": "text", "required": True, "choices": None},
     {"key": "release", "variable": "DeployRelease.Release", "label": "Release", "type": "text", "required": True, "choices": None},

@@ -6,7 +6,7 @@
 # spec: step_templates/verify-deployment.yaml
 # id: cbe89e34-e169-4895-b3f5-d21f03eebe63
 # revision: 1
-# digest: sha256:542a7058ac901a5fd41409131c90b4f00fdb0066338239b39b1b1e4afc97c23c
+# digest: sha256:83fb9d6fbb82ad2048cd69ce194d2192da53d6062ebf6ad1c214f1eaebd12105
 
 from __future__ import annotations
 
@@ -533,6 +533,12 @@ class Log:
 
     def warning(self, text: str) -> None:
         self._helpers["printwarning"](neutralised(text))
+
+    def error(self, text: str) -> None:
+        """An error in the log that does not fail the step. There is no helper for it, only the service message (source: docs,
+        Logging messages from scripts)."""
+        for line in ("##" + "octopus[stdout-error]", neutralised(text), "##" + "octopus[stdout-default]"):
+            self._write(line)
 
     def progress(self, percentage: int, message: str) -> None:
         """Shows `message` beside the step. It is never left out: `updateprogress` raises without one (source: Calamari)."""
@@ -1132,7 +1138,7 @@ def trouble_in_words(error: Exception) -> str:
 
 # ---- generator/runtime/lookup.py ----
 
-DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels)-[0-9]+")
+DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels|Runbooks)-[0-9]+")
 
 
 class NotFound(StepFailure):
@@ -1194,42 +1200,64 @@ def find_space(api: Api, name: str) -> str:
 
 
 class Place(NamedTuple):
-    """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None)."""
+    """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None).
+
+    With a `runbook` of the project: where that is run. Its run has the fields of a deployment, with a snapshot for a release.
+    """
 
     project: Mapping[str, Any]
     environment: Mapping[str, Any]
     tenant: Optional[Mapping[str, Any]]
+    runbook: Optional[Mapping[str, Any]] = None
+
+    @property
+    def collection(self) -> str:
+        return "runbookRuns" if self.runbook is not None else "deployments"
+
+    @property
+    def frozen_field(self) -> str:
+        """What a deployment or run names as the thing that it carries out."""
+        return "RunbookSnapshotId" if self.runbook is not None else "ReleaseId"
+
+    @property
+    def verb(self) -> str:
+        return "run" if self.runbook is not None else "deployed"
 
     @property
     def tenant_id(self) -> Optional[str]:
         return str(self.tenant["Id"]) if self.tenant is not None else None
 
     def __str__(self) -> str:
-        where = "{} in {}".format(self.project["Name"], self.environment["Name"])
+        what = "{} of ".format(self.runbook["Name"]) if self.runbook is not None else ""
+        where = what + "{} in {}".format(self.project["Name"], self.environment["Name"])
         return where + (" for {}".format(self.tenant["Name"]) if self.tenant is not None else "")
 
     def query(self) -> dict[str, Any]:
         """Filters for a list of deployments. Without a tenant the list holds tenanted ones too: `holds` sorts them out."""
-        return {
+        query = {
             "projects": self.project["Id"],
             "environments": self.environment["Id"],
             "tenants": self.tenant_id,
         }
+        return query if self.runbook is None else {**query, "runbooks": self.runbook["Id"]}
 
     def task_query(self) -> dict[str, Any]:
         """The same for a list of tasks."""
-        return {
+        query = {
             "project": self.project["Id"],
             "environment": self.environment["Id"],
             "tenant": self.tenant_id,
-            "name": "Deploy",
         }
+        if self.runbook is not None:
+            return {**query, "runbook": self.runbook["Id"], "name": "RunbookRun"}
+        return {**query, "name": "Deploy"}
 
     def holds(self, deployment: Mapping[str, Any]) -> bool:
         return (
             deployment["ProjectId"] == self.project["Id"]
             and deployment["EnvironmentId"] == self.environment["Id"]
             and (deployment.get("TenantId") or None) == self.tenant_id
+            and deployment.get("RunbookId") == (self.runbook["Id"] if self.runbook is not None else None)
         )
 
 
@@ -1365,7 +1393,7 @@ class Deployment(NamedTuple):
 
     @property
     def release_id(self) -> str:
-        return str(self.document["ReleaseId"])
+        return str(self.document.get("RunbookSnapshotId") or self.document["ReleaseId"])
 
     @property
     def comments(self) -> str:
@@ -1394,7 +1422,7 @@ def join_tasks(api: Api, documents: list[Mapping[str, Any]]) -> list[Deployment]
 def history(api: Api, place: Place) -> Iterator[Deployment]:
     """Every deployment there, newest first, read page by page as far as somebody asks."""
     page: list[Mapping[str, Any]] = []
-    for seen, document in enumerate(api.pages("deployments", take=HISTORY_PAGE, **place.query()), start=1):
+    for seen, document in enumerate(api.pages(place.collection, take=HISTORY_PAGE, **place.query()), start=1):
         if place.holds(document):
             page.append(document)
         if seen % HISTORY_PAGE == 0:
@@ -1434,8 +1462,16 @@ def find_latest(
 
 
 def read_release_of(api: Api, deployment: Deployment) -> Mapping[str, Any]:
+    """The release; of a runbook run its snapshot, with the name as `Version`."""
+    if "RunbookSnapshotId" in deployment.document:
+        return numbered(api.get(f"runbookSnapshots/{deployment.release_id}"))
     document: Mapping[str, Any] = api.get(f"releases/{deployment.release_id}")
     return document
+
+
+def numbered(snapshot: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A runbook's snapshot as what a release is elsewhere."""
+    return {**snapshot, "Version": snapshot["Name"]}
 
 
 # ---- generator/runtime/releases.py ----

@@ -6,7 +6,7 @@
 # spec: step_templates/wait-for-deployment.yaml
 # id: c7f9d6f3-524a-4b5e-9a6d-1fc23dca74cf
 # revision: 1
-# digest: sha256:fc2783b604aa4be254e59d9caeaeb6d94670adf2da5e497698647b5865615770
+# digest: sha256:017e29242ac814ee051711bc966892f61128e39331b153663b5324ff236674ed
 
 from __future__ import annotations
 
@@ -133,6 +133,7 @@ def spoken(length: timedelta) -> str:
 # ---- generator/runtime/activities.py ----
 
 STEP_TITLE = re.compile(r"Step [0-9]+(?:\.[0-9]+)?: ", re.IGNORECASE)
+TROUBLE_LEVELS = ("Warning", "Error", "Fatal")
 PASSED_STATUSES = ("Success", "SuccessWithWarning")
 
 
@@ -193,6 +194,37 @@ def has_come_to(state: Optional[StepState], *, passed: bool) -> bool:
     return state.status in PASSED_STATUSES or (
         not passed and state.status in ("Running", "Failed", "Canceled")
     )
+
+
+class Trouble(NamedTuple):
+    """A warning or an error in a task's log. `key` tells it from all others of the task."""
+
+    key: str
+    level: str
+    where: str
+    text: str
+
+
+def troubles(details: Mapping[str, Any]) -> list[Trouble]:
+    """Every warning and error in a task's details, in the order of the log's tree."""
+    found: list[Trouble] = []
+    for root in details.get("ActivityLogs") or ():
+        collect_troubles(root, "", found)
+    return found
+
+
+def collect_troubles(activity: Mapping[str, Any], above: str, found: list[Trouble]) -> None:
+    name = activity.get("Name") or ""
+    where = name if STEP_TITLE.match(name) else above
+    for order, element in enumerate(activity.get("LogElements") or ()):
+        level = element.get("Category") or ""
+        if level in TROUBLE_LEVELS:
+            text = element.get("MessageText") or ""
+            mark = element.get("Number") if element.get("Number") is not None else order
+            key = f"{activity.get('Id') or name} {mark} {element.get('OccurredAt')} {text}"
+            found.append(Trouble(key, level, where, text))
+    for child in activity.get("Children") or ():
+        collect_troubles(child, where, found)
 
 
 # ---- generator/runtime/versions.py ----
@@ -609,6 +641,12 @@ class Log:
 
     def warning(self, text: str) -> None:
         self._helpers["printwarning"](neutralised(text))
+
+    def error(self, text: str) -> None:
+        """An error in the log that does not fail the step. There is no helper for it, only the service message (source: docs,
+        Logging messages from scripts)."""
+        for line in ("##" + "octopus[stdout-error]", neutralised(text), "##" + "octopus[stdout-default]"):
+            self._write(line)
 
     def progress(self, percentage: int, message: str) -> None:
         """Shows `message` beside the step. It is never left out: `updateprogress` raises without one (source: Calamari)."""
@@ -1210,7 +1248,7 @@ def trouble_in_words(error: Exception) -> str:
 
 # ---- generator/runtime/lookup.py ----
 
-DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels)-[0-9]+")
+DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels|Runbooks)-[0-9]+")
 
 
 class NotFound(StepFailure):
@@ -1272,42 +1310,64 @@ def find_space(api: Api, name: str) -> str:
 
 
 class Place(NamedTuple):
-    """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None)."""
+    """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None).
+
+    With a `runbook` of the project: where that is run. Its run has the fields of a deployment, with a snapshot for a release.
+    """
 
     project: Mapping[str, Any]
     environment: Mapping[str, Any]
     tenant: Optional[Mapping[str, Any]]
+    runbook: Optional[Mapping[str, Any]] = None
+
+    @property
+    def collection(self) -> str:
+        return "runbookRuns" if self.runbook is not None else "deployments"
+
+    @property
+    def frozen_field(self) -> str:
+        """What a deployment or run names as the thing that it carries out."""
+        return "RunbookSnapshotId" if self.runbook is not None else "ReleaseId"
+
+    @property
+    def verb(self) -> str:
+        return "run" if self.runbook is not None else "deployed"
 
     @property
     def tenant_id(self) -> Optional[str]:
         return str(self.tenant["Id"]) if self.tenant is not None else None
 
     def __str__(self) -> str:
-        where = "{} in {}".format(self.project["Name"], self.environment["Name"])
+        what = "{} of ".format(self.runbook["Name"]) if self.runbook is not None else ""
+        where = what + "{} in {}".format(self.project["Name"], self.environment["Name"])
         return where + (" for {}".format(self.tenant["Name"]) if self.tenant is not None else "")
 
     def query(self) -> dict[str, Any]:
         """Filters for a list of deployments. Without a tenant the list holds tenanted ones too: `holds` sorts them out."""
-        return {
+        query = {
             "projects": self.project["Id"],
             "environments": self.environment["Id"],
             "tenants": self.tenant_id,
         }
+        return query if self.runbook is None else {**query, "runbooks": self.runbook["Id"]}
 
     def task_query(self) -> dict[str, Any]:
         """The same for a list of tasks."""
-        return {
+        query = {
             "project": self.project["Id"],
             "environment": self.environment["Id"],
             "tenant": self.tenant_id,
-            "name": "Deploy",
         }
+        if self.runbook is not None:
+            return {**query, "runbook": self.runbook["Id"], "name": "RunbookRun"}
+        return {**query, "name": "Deploy"}
 
     def holds(self, deployment: Mapping[str, Any]) -> bool:
         return (
             deployment["ProjectId"] == self.project["Id"]
             and deployment["EnvironmentId"] == self.environment["Id"]
             and (deployment.get("TenantId") or None) == self.tenant_id
+            and deployment.get("RunbookId") == (self.runbook["Id"] if self.runbook is not None else None)
         )
 
 
@@ -1448,7 +1508,7 @@ class Deployment(NamedTuple):
 
     @property
     def release_id(self) -> str:
-        return str(self.document["ReleaseId"])
+        return str(self.document.get("RunbookSnapshotId") or self.document["ReleaseId"])
 
     @property
     def comments(self) -> str:
@@ -1477,7 +1537,7 @@ def join_tasks(api: Api, documents: list[Mapping[str, Any]]) -> list[Deployment]
 def history(api: Api, place: Place) -> Iterator[Deployment]:
     """Every deployment there, newest first, read page by page as far as somebody asks."""
     page: list[Mapping[str, Any]] = []
-    for seen, document in enumerate(api.pages("deployments", take=HISTORY_PAGE, **place.query()), start=1):
+    for seen, document in enumerate(api.pages(place.collection, take=HISTORY_PAGE, **place.query()), start=1):
         if place.holds(document):
             page.append(document)
         if seen % HISTORY_PAGE == 0:
@@ -1501,8 +1561,11 @@ def recent_deployments(api: Api, places: Sequence[Place], since: Optional[dateti
     # Where an untenanted place is among them no filter will do; many tenants would make the address too long.
     if None not in tenants and len(tenants) <= MOST_TENANTS_IN_A_FILTER:
         query["tenants"] = tenants
+    if places[0].runbook is not None:
+        query["runbooks"] = places[0].runbook["Id"]
     recent: list[Mapping[str, Any]] = []
-    for document in api.pages("deployments", take=HISTORY_PAGE if len(places) == 1 else PAGE_SIZE, **query):
+    take = HISTORY_PAGE if len(places) == 1 else PAGE_SIZE
+    for document in api.pages(places[0].collection, take=take, **query):
         created = moment_or_none(document.get("Created"))
         if since is not None and created is not None and created < since:
             break
@@ -1575,8 +1638,16 @@ class ReleaseNumbers:
 
 
 def read_release_of(api: Api, deployment: Deployment) -> Mapping[str, Any]:
+    """The release; of a runbook run its snapshot, with the name as `Version`."""
+    if "RunbookSnapshotId" in deployment.document:
+        return numbered(api.get(f"runbookSnapshots/{deployment.release_id}"))
     document: Mapping[str, Any] = api.get(f"releases/{deployment.release_id}")
     return document
+
+
+def numbered(snapshot: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A runbook's snapshot as what a release is elsewhere."""
+    return {**snapshot, "Version": snapshot["Name"]}
 
 
 # ---- generator/runtime/releases.py ----
@@ -1645,6 +1716,10 @@ REQUESTS_PER_MINUTE = 5.5  # so that an hour with its first burst stays within 6
 QUEUE_REASON_INTERVAL = 60.0
 PROGRESS_INTERVAL = 30.0
 LEAST_PATIENCE = 30.0
+LOG_TAIL = 30  # lines of each activity, read again and again: what comes faster than that is not shown
+MOST_TROUBLES = 100
+ASK_AGAIN_INTERVAL = 60.0
+CAP_OR_TAG = "the task cap is full, or they have a concurrency tag in common"
 LONGEST_PAUSE_FOR_A_PERSON = timedelta(days=7)
 
 
@@ -1693,7 +1768,10 @@ class Watch:
         self.queue_reason = ""
         self.told = ""
         self.told_steps: dict[str, str] = {}
-        self.told_interruptions: set[str] = set()
+        self.told_interruptions: dict[str, str] = {}  # who has taken each, "" for nobody
+        self.asked_at = 0.0
+        self.troubles: list[Trouble] = []
+        self.told_troubles: set[str] = set()
 
     @property
     def is_alive(self) -> bool:
@@ -1891,7 +1969,7 @@ class Waiter:
         """The task's details, its steps noted; None from then on when the account may not read them."""
         try:
             details = self.api.get(
-                f"tasks/{watch.task_id}/details", patience=patience, verbose="false", tail=1
+                f"tasks/{watch.task_id}/details", patience=patience, verbose="false", tail=LOG_TAIL
             )
         except ApiError as error:
             if error.status == 401:
@@ -1900,6 +1978,7 @@ class Waiter:
             self.log.verbose(f"The steps of {watch.label} are not shown: {error.sentence}")
             return None
         watch.steps = step_states(details)
+        watch.troubles = troubles(details)
         watch.detailed_at = self.api.clock()
         progress = details.get("Progress") or {}
         self.percentage = max(self.percentage, int(progress.get("ProgressPercentage") or 0))
@@ -1908,7 +1987,12 @@ class Waiter:
     def look_around(self, now: float) -> None:
         """Spends what the budget leaves: interruptions, then steps (changed tasks first, then round robin), then the queue."""
         alive = self.alive()
-        asked = [watch for watch in alive if watch.task and watch.task.is_paused and watch.changed_at == now]
+        asked = [
+            watch
+            for watch in alive
+            if watch.task and watch.task.is_paused
+            if watch.changed_at == now or now - watch.asked_at >= ASK_AGAIN_INTERVAL
+        ]
         if asked and self.shows_interruptions and self.budget.level() >= 1:
             self.tell_interruptions(asked)
         waiting = [watch for watch in alive if watch.task and watch.task.is_waiting_in_queue]
@@ -1933,10 +2017,28 @@ class Waiter:
             page = self.api.get(f"tasks/{watch.task_id}/queued-behind", take=3)
         except ApiError:
             return
-        ahead = [item.get("Description") or item["Id"] for item in page.get("Items") or ()]
+        items = page.get("Items") or ()
+        ahead = [item.get("Description") or item["Id"] for item in items]
         more = page.get("TotalResults", len(ahead)) - len(ahead)
         watch.queue_reason = "behind " + ", ".join(ahead) if ahead else ""
         watch.queue_reason += f" and {more} more" if ahead and more > 0 else ""
+        if ahead:
+            watch.queue_reason += f" ({self.why_queued(watch, items)})"
+
+    def why_queued(self, watch: Watch, ahead: Sequence[Mapping[str, Any]]) -> str:
+        """The likely cause: the server names the tasks that come first, and not why."""
+        own = watch.task
+        others = [str((task.get("Arguments") or {}).get("DeploymentId") or "") for task in ahead]
+        if own is None or not own.deployment_id or not all(others) or self.budget.level() < 1:
+            return CAP_OR_TAG
+        cells = {
+            one["Id"]: (one.get("ProjectId"), one.get("EnvironmentId"), one.get("TenantId") or None)
+            for one in self.api.by_ids("deployments", [own.deployment_id, *others])
+        }
+        here = cells.get(own.deployment_id)
+        if all(cells.get(other) == here for other in others):
+            return "one at a time in the same project, environment and tenant"
+        return CAP_OR_TAG
 
     def tell_interruptions(self, asked: Sequence[Watch]) -> None:
         """What people are asked, by one list for all tasks."""
@@ -1949,12 +2051,31 @@ class Waiter:
             self.log.verbose(f"What is asked is not shown: {error.sentence}")
             return
         for watch in asked:
+            watch.asked_at = self.api.clock()
             for item in pending:
-                if item.get("TaskId") == watch.task_id and item["Id"] not in watch.told_interruptions:
-                    watch.told_interruptions.add(item["Id"])
-                    self.log.waiting(
-                        f"{watch.label}: {item.get('Type')}: {item.get('Title')} {watch.link}".rstrip()
-                    )
+                if item.get("TaskId") == watch.task_id:
+                    self.tell_interruption(watch, item)
+
+    def tell_interruption(self, watch: Watch, item: Mapping[str, Any]) -> None:
+        """What is asked, once; and who has taken it, when somebody has."""
+        taker = item.get("ResponsibleUserId") or ""
+        if item["Id"] not in watch.told_interruptions:
+            text = question_of(item)
+            words = f"{watch.label}: {item.get('Type')}: {item.get('Title')} {watch.link}".rstrip()
+            self.log.waiting(words + (f"\n{text}" if text else ""))
+            watch.told_interruptions[item["Id"]] = ""
+        if taker and watch.told_interruptions[item["Id"]] != taker:
+            watch.told_interruptions[item["Id"]] = taker
+            self.log.waiting(f"{watch.label}: {item.get('Title')}: taken by {self.name_of_user(taker)}")
+
+    def name_of_user(self, user_id: str) -> str:
+        try:
+            user = self.api.get(f"/api/users/{user_id}")
+        except ApiError as error:
+            if error.status == 401:
+                raise
+            return user_id
+        return str(user.get("DisplayName") or user.get("Username") or user_id)
 
     def tell_changes(self) -> None:
         """Prints what is new: states, steps, the reason for standing in the queue; and moves the progress bar."""
@@ -1966,9 +2087,22 @@ class Waiter:
                 if step.status != "Pending" and watch.told_steps.get(step.title) != step.status:
                     watch.told_steps[step.title] = step.status
                     self.log.info(f"{watch.label}: {step}")
+            self.tell_troubles(watch)
             if not watch.is_alive:
                 self.tell_state(watch)
         self.tell_progress()
+
+    def tell_troubles(self, watch: Watch) -> None:
+        """The child's new warnings and errors, at their level."""
+        for trouble in watch.troubles:
+            if trouble.key in watch.told_troubles or len(watch.told_troubles) > MOST_TROUBLES:
+                continue
+            watch.told_troubles.add(trouble.key)
+            if len(watch.told_troubles) > MOST_TROUBLES:
+                self.log.warning(f"{watch.label}: more warnings and errors are not shown here: {watch.link}")
+                continue
+            tell = self.log.warning if trouble.level == "Warning" else self.log.error
+            tell(": ".join(part for part in (watch.label, trouble.where, trouble.text) if part))
 
     def tell_state(self, watch: Watch) -> None:
         words = watch.state_in_words()
@@ -1992,6 +2126,19 @@ class Waiter:
         if shown != self.progress_told and now - self.progress_at >= PROGRESS_INTERVAL:
             self.progress_told, self.progress_at = shown, now
             self.log.progress(percentage, message)
+
+
+def question_of(interruption: Mapping[str, Any]) -> str:
+    """The text that a person is shown: the paragraphs of the form (source: go-octopusdeploy, test/e2e/interruption_test.go)."""
+    form = interruption.get("Form") or {}
+    texts = []
+    for element in form.get("Elements") or ():
+        control = element.get("Control") or {}
+        if control.get("Type") == "Paragraph":
+            texts.append(
+                str(control.get("Text") or (form.get("Values") or {}).get(element.get("Name")) or "")
+            )
+    return "\n".join(text.strip() for text in texts if text.strip())
 
 
 def cause_of_failure(watch: Watch) -> str:

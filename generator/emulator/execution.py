@@ -119,6 +119,8 @@ class DeploymentRun:
             raise bugs[0]
         for outputs in results:
             self.outputs.extend(outputs)
+            with self.state.lock:
+                manifest.add_outputs(self.state, self.deployment, outputs)
 
     # --- one step --------------------------------------------------------------------------------------------------
 

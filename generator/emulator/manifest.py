@@ -7,6 +7,7 @@ parameter of a step template with the same name, with a warning); OctopusDeploy-
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -75,6 +76,30 @@ def write(state: State, deployment: Document, answers: Mapping[str, str]) -> Non
         },
         identifier=deployment["ManifestVariableSetId"],
     )
+
+
+def add_outputs(state: State, deployment: Document, outputs: Iterable[Output]) -> None:
+    """Puts a step's output variables into the manifest, whether it succeeded or not. That the real manifest holds them, and
+    under these names, is unconfirmed; the Library's Chain Deployment reads them from there."""
+    found = state.find("Variables", deployment["ManifestVariableSetId"])
+    if found is None:
+        return
+    for output in outputs:
+        name = f"Octopus.Action[{output.action}].Output.{output.name}"
+        found["Variables"] = [item for item in found["Variables"] if item["Name"] != name]
+        found["Variables"].append(
+            {
+                "Id": str(uuid.uuid4()),
+                "Name": name,
+                "Value": Secret(output.value, bare=True) if output.sensitive else output.value,
+                "Description": "",
+                "Type": "Sensitive" if output.sensitive else "String",
+                "IsSensitive": output.sensitive,
+                "IsEditable": False,
+                "Scope": {},
+                "Prompt": None,
+            }
+        )
 
 
 def where_of_deployment(state: State, deployment: Document) -> Where:

@@ -9,6 +9,7 @@ from typing import Any, Mapping, NamedTuple, Optional
 from generator.runtime.moments import moment_or_none, spoken
 
 STEP_TITLE = re.compile(r"Step [0-9]+(?:\.[0-9]+)?: ", re.IGNORECASE)
+TROUBLE_LEVELS = ("Warning", "Error", "Fatal")
 PASSED_STATUSES = ("Success", "SuccessWithWarning")
 
 
@@ -69,3 +70,34 @@ def has_come_to(state: Optional[StepState], *, passed: bool) -> bool:
     return state.status in PASSED_STATUSES or (
         not passed and state.status in ("Running", "Failed", "Canceled")
     )
+
+
+class Trouble(NamedTuple):
+    """A warning or an error in a task's log. `key` tells it from all others of the task."""
+
+    key: str
+    level: str
+    where: str
+    text: str
+
+
+def troubles(details: Mapping[str, Any]) -> list[Trouble]:
+    """Every warning and error in a task's details, in the order of the log's tree."""
+    found: list[Trouble] = []
+    for root in details.get("ActivityLogs") or ():
+        collect_troubles(root, "", found)
+    return found
+
+
+def collect_troubles(activity: Mapping[str, Any], above: str, found: list[Trouble]) -> None:
+    name = activity.get("Name") or ""
+    where = name if STEP_TITLE.match(name) else above
+    for order, element in enumerate(activity.get("LogElements") or ()):
+        level = element.get("Category") or ""
+        if level in TROUBLE_LEVELS:
+            text = element.get("MessageText") or ""
+            mark = element.get("Number") if element.get("Number") is not None else order
+            key = f"{activity.get('Id') or name} {mark} {element.get('OccurredAt')} {text}"
+            found.append(Trouble(key, level, where, text))
+    for child in activity.get("Children") or ():
+        collect_troubles(child, where, found)

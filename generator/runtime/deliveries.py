@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
 
 from generator.runtime.api import Api, ApiError, ApiUnreachable
-from generator.runtime.deployments import Deployment, recent_deployments
+from generator.runtime.deployments import Deployment, read_release_of, recent_deployments
 from generator.runtime.log import Log
 from generator.runtime.lookup import Place
 from generator.runtime.moments import spoken
@@ -331,8 +331,7 @@ def release_of(api: Api, release: Mapping[str, Any], child: Child) -> Mapping[st
     """An adopted or joined deployment may carry another release than the one that was chosen now."""
     if child.deployment.release_id == release["Id"]:
         return release
-    found: Mapping[str, Any] = api.get(f"releases/{child.deployment.release_id}")
-    return found
+    return read_release_of(api, child.deployment)
 
 
 def usual_run_time(api: Api, place: Place) -> Optional[timedelta]:

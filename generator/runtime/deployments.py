@@ -1,4 +1,7 @@
-"""Deployments of one project to one place: what was deployed there, what is on its way, and how they are told apart."""
+"""Deployments of one project to one place: what was deployed there, what is on its way, and how they are told apart.
+
+The same for the runs of a runbook, where the place has one: then "release" is its snapshot.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Deployment(NamedTuple):
 
     @property
     def release_id(self) -> str:
-        return str(self.document["ReleaseId"])
+        return str(self.document.get("RunbookSnapshotId") or self.document["ReleaseId"])
 
     @property
     def comments(self) -> str:
@@ -61,7 +64,7 @@ def join_tasks(api: Api, documents: list[Mapping[str, Any]]) -> list[Deployment]
 def history(api: Api, place: Place) -> Iterator[Deployment]:
     """Every deployment there, newest first, read page by page as far as somebody asks."""
     page: list[Mapping[str, Any]] = []
-    for seen, document in enumerate(api.pages("deployments", take=HISTORY_PAGE, **place.query()), start=1):
+    for seen, document in enumerate(api.pages(place.collection, take=HISTORY_PAGE, **place.query()), start=1):
         if place.holds(document):
             page.append(document)
         if seen % HISTORY_PAGE == 0:
@@ -85,8 +88,11 @@ def recent_deployments(api: Api, places: Sequence[Place], since: Optional[dateti
     # Where an untenanted place is among them no filter will do; many tenants would make the address too long.
     if None not in tenants and len(tenants) <= MOST_TENANTS_IN_A_FILTER:
         query["tenants"] = tenants
+    if places[0].runbook is not None:
+        query["runbooks"] = places[0].runbook["Id"]
     recent: list[Mapping[str, Any]] = []
-    for document in api.pages("deployments", take=HISTORY_PAGE if len(places) == 1 else PAGE_SIZE, **query):
+    take = HISTORY_PAGE if len(places) == 1 else PAGE_SIZE
+    for document in api.pages(places[0].collection, take=take, **query):
         created = moment_or_none(document.get("Created"))
         if since is not None and created is not None and created < since:
             break
@@ -177,5 +183,13 @@ class ReleaseNumbers:
 
 
 def read_release_of(api: Api, deployment: Deployment) -> Mapping[str, Any]:
+    """The release; of a runbook run its snapshot, with the name as `Version`."""
+    if "RunbookSnapshotId" in deployment.document:
+        return numbered(api.get(f"runbookSnapshots/{deployment.release_id}"))
     document: Mapping[str, Any] = api.get(f"releases/{deployment.release_id}")
     return document
+
+
+def numbered(snapshot: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A runbook's snapshot as what a release is elsewhere."""
+    return {**snapshot, "Version": snapshot["Name"]}

@@ -81,6 +81,12 @@ class Log:
     def warning(self, text: str) -> None:
         self._helpers["printwarning"](neutralised(text))
 
+    def error(self, text: str) -> None:
+        """An error in the log that does not fail the step. There is no helper for it, only the service message (source: docs,
+        Logging messages from scripts)."""
+        for line in ("##" + "octopus[stdout-error]", neutralised(text), "##" + "octopus[stdout-default]"):
+            self._write(line)
+
     def progress(self, percentage: int, message: str) -> None:
         """Shows `message` beside the step. It is never left out: `updateprogress` raises without one (source: Calamari)."""
         self._helpers["updateprogress"](max(0, min(100, percentage)), one_line(message))

@@ -9,7 +9,7 @@ from typing import Any, Mapping, NamedTuple, Optional
 from generator.runtime.api import Api, ApiError
 from generator.runtime.step import MISCONFIGURED, StepFailure
 
-DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels)-[0-9]+")
+DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels|Runbooks)-[0-9]+")
 
 
 class NotFound(StepFailure):
@@ -71,42 +71,64 @@ def find_space(api: Api, name: str) -> str:
 
 
 class Place(NamedTuple):
-    """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None)."""
+    """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None).
+
+    With a `runbook` of the project: where that is run. Its run has the fields of a deployment, with a snapshot for a release.
+    """
 
     project: Mapping[str, Any]
     environment: Mapping[str, Any]
     tenant: Optional[Mapping[str, Any]]
+    runbook: Optional[Mapping[str, Any]] = None
+
+    @property
+    def collection(self) -> str:
+        return "runbookRuns" if self.runbook is not None else "deployments"
+
+    @property
+    def frozen_field(self) -> str:
+        """What a deployment or run names as the thing that it carries out."""
+        return "RunbookSnapshotId" if self.runbook is not None else "ReleaseId"
+
+    @property
+    def verb(self) -> str:
+        return "run" if self.runbook is not None else "deployed"
 
     @property
     def tenant_id(self) -> Optional[str]:
         return str(self.tenant["Id"]) if self.tenant is not None else None
 
     def __str__(self) -> str:
-        where = "{} in {}".format(self.project["Name"], self.environment["Name"])
+        what = "{} of ".format(self.runbook["Name"]) if self.runbook is not None else ""
+        where = what + "{} in {}".format(self.project["Name"], self.environment["Name"])
         return where + (" for {}".format(self.tenant["Name"]) if self.tenant is not None else "")
 
     def query(self) -> dict[str, Any]:
         """Filters for a list of deployments. Without a tenant the list holds tenanted ones too: `holds` sorts them out."""
-        return {
+        query = {
             "projects": self.project["Id"],
             "environments": self.environment["Id"],
             "tenants": self.tenant_id,
         }
+        return query if self.runbook is None else {**query, "runbooks": self.runbook["Id"]}
 
     def task_query(self) -> dict[str, Any]:
         """The same for a list of tasks."""
-        return {
+        query = {
             "project": self.project["Id"],
             "environment": self.environment["Id"],
             "tenant": self.tenant_id,
-            "name": "Deploy",
         }
+        if self.runbook is not None:
+            return {**query, "runbook": self.runbook["Id"], "name": "RunbookRun"}
+        return {**query, "name": "Deploy"}
 
     def holds(self, deployment: Mapping[str, Any]) -> bool:
         return (
             deployment["ProjectId"] == self.project["Id"]
             and deployment["EnvironmentId"] == self.environment["Id"]
             and (deployment.get("TenantId") or None) == self.tenant_id
+            and deployment.get("RunbookId") == (self.runbook["Id"] if self.runbook is not None else None)
         )
 
 

@@ -65,3 +65,15 @@ def own_task(step: Any) -> ParentTask:
         return ParentTask("", "", "")
     server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
     return ParentTask(server, step.variable("Octopus.Space.Id"), task)
+
+
+def sentence_for_people(step: Any) -> str:
+    """Who asked for the deployment, for those who look at the child."""
+    project = step.variable("Octopus.Project.Name") or "a script outside Octopus"
+    what = step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name")
+    name = step.variable("Octopus.Action.Name")
+    link = step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink")
+    if link.startswith("/"):
+        link = step.variable("Octopus.Web.ServerUri").rstrip("/") + link
+    asker = " ".join(part for part in (project, what) if part)
+    return " ".join(part for part in ("Triggered by", asker, f"(step {name})" if name else "", link) if part)

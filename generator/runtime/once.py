@@ -130,8 +130,8 @@ def standing(group: Sequence[Deployment]) -> Optional[Deployment]:
 
 
 def wants_guided_failure(place: Place) -> bool:
-    """What the portal would preselect: the project's default, or else the environment's."""
-    mode = place.project.get("DefaultGuidedFailureMode") or "EnvironmentDefault"
+    """What the portal would preselect: the project's or runbook's default, or else the environment's."""
+    mode = (place.runbook or place.project).get("DefaultGuidedFailureMode") or "EnvironmentDefault"
     return mode == "On" or (mode == "EnvironmentDefault" and bool(place.environment.get("UseGuidedFailure")))
 
 
@@ -252,7 +252,7 @@ class Errand:
     def create(self, attempt: int) -> Deployment:
         """Posts until the server lists a deployment with the own key and `attempt`; a lost answer is looked for first."""
         body: dict[str, Any] = {
-            "ReleaseId": self.intention.release["Id"],
+            self.place.frozen_field: self.intention.release["Id"],
             "EnvironmentId": self.place.environment["Id"],
             "Comments": self.intention.comments(attempt),
             "UseGuidedFailure": wants_guided_failure(self.place),
@@ -260,13 +260,16 @@ class Errand:
         }
         if self.place.tenant_id:
             body["TenantId"] = self.place.tenant_id
+        if self.place.runbook is not None:
+            body["RunbookId"] = self.place.runbook["Id"]
+        collection = self.place.collection
         for _ in range(MOST_POSTS):
             try:
-                document = self.api.post("deployments", body)
+                document = self.api.post(collection, body)
                 found = join_tasks(self.api, [document])
                 if found:
                     return found[0]
-                raise LostAnswer("POST deployments: the answer's task is not among the server's tasks")
+                raise LostAnswer(f"POST {collection}: the answer's task is not among the server's tasks")
             except LostAnswer as error:
                 self.log.warning(
                     f"{error.sentence}. Looking for {LOOK_FOR_LOST:.0f} s whether it was made all the same."
@@ -282,7 +285,7 @@ class Errand:
                 self.api.sleep(max(LOOK_INTERVAL, min(error.retry_after, LOOK_FOR_LOST)))
         raise StepFailure(
             GAVE_UP,
-            f"the deployment of {self.place} was sent {MOST_POSTS} times, and the server lists none of them",
+            f"the order for {self.place} was sent {MOST_POSTS} times, and the server lists none of them",
         )
 
     def look_for_lost(self, attempt: int) -> Optional[Deployment]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Callable, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
 
-from generator.runtime.activities import StepState, step_states
+from generator.runtime.activities import StepState, Trouble, step_states, troubles
 from generator.runtime.api import Api, ApiError
 from generator.runtime.log import Log
 from generator.runtime.moments import spoken
@@ -20,6 +20,10 @@ REQUESTS_PER_MINUTE = 5.5  # so that an hour with its first burst stays within 6
 QUEUE_REASON_INTERVAL = 60.0
 PROGRESS_INTERVAL = 30.0
 LEAST_PATIENCE = 30.0
+LOG_TAIL = 30  # lines of each activity, read again and again: what comes faster than that is not shown
+MOST_TROUBLES = 100
+ASK_AGAIN_INTERVAL = 60.0
+CAP_OR_TAG = "the task cap is full, or they have a concurrency tag in common"
 LONGEST_PAUSE_FOR_A_PERSON = timedelta(days=7)
 
 
@@ -68,7 +72,10 @@ class Watch:
         self.queue_reason = ""
         self.told = ""
         self.told_steps: dict[str, str] = {}
-        self.told_interruptions: set[str] = set()
+        self.told_interruptions: dict[str, str] = {}  # who has taken each, "" for nobody
+        self.asked_at = 0.0
+        self.troubles: list[Trouble] = []
+        self.told_troubles: set[str] = set()
 
     @property
     def is_alive(self) -> bool:
@@ -266,7 +273,7 @@ class Waiter:
         """The task's details, its steps noted; None from then on when the account may not read them."""
         try:
             details = self.api.get(
-                f"tasks/{watch.task_id}/details", patience=patience, verbose="false", tail=1
+                f"tasks/{watch.task_id}/details", patience=patience, verbose="false", tail=LOG_TAIL
             )
         except ApiError as error:
             if error.status == 401:
@@ -275,6 +282,7 @@ class Waiter:
             self.log.verbose(f"The steps of {watch.label} are not shown: {error.sentence}")
             return None
         watch.steps = step_states(details)
+        watch.troubles = troubles(details)
         watch.detailed_at = self.api.clock()
         progress = details.get("Progress") or {}
         self.percentage = max(self.percentage, int(progress.get("ProgressPercentage") or 0))
@@ -283,7 +291,12 @@ class Waiter:
     def look_around(self, now: float) -> None:
         """Spends what the budget leaves: interruptions, then steps (changed tasks first, then round robin), then the queue."""
         alive = self.alive()
-        asked = [watch for watch in alive if watch.task and watch.task.is_paused and watch.changed_at == now]
+        asked = [
+            watch
+            for watch in alive
+            if watch.task and watch.task.is_paused
+            if watch.changed_at == now or now - watch.asked_at >= ASK_AGAIN_INTERVAL
+        ]
         if asked and self.shows_interruptions and self.budget.level() >= 1:
             self.tell_interruptions(asked)
         waiting = [watch for watch in alive if watch.task and watch.task.is_waiting_in_queue]
@@ -308,10 +321,28 @@ class Waiter:
             page = self.api.get(f"tasks/{watch.task_id}/queued-behind", take=3)
         except ApiError:
             return
-        ahead = [item.get("Description") or item["Id"] for item in page.get("Items") or ()]
+        items = page.get("Items") or ()
+        ahead = [item.get("Description") or item["Id"] for item in items]
         more = page.get("TotalResults", len(ahead)) - len(ahead)
         watch.queue_reason = "behind " + ", ".join(ahead) if ahead else ""
         watch.queue_reason += f" and {more} more" if ahead and more > 0 else ""
+        if ahead:
+            watch.queue_reason += f" ({self.why_queued(watch, items)})"
+
+    def why_queued(self, watch: Watch, ahead: Sequence[Mapping[str, Any]]) -> str:
+        """The likely cause: the server names the tasks that come first, and not why."""
+        own = watch.task
+        others = [str((task.get("Arguments") or {}).get("DeploymentId") or "") for task in ahead]
+        if own is None or not own.deployment_id or not all(others) or self.budget.level() < 1:
+            return CAP_OR_TAG
+        cells = {
+            one["Id"]: (one.get("ProjectId"), one.get("EnvironmentId"), one.get("TenantId") or None)
+            for one in self.api.by_ids("deployments", [own.deployment_id, *others])
+        }
+        here = cells.get(own.deployment_id)
+        if all(cells.get(other) == here for other in others):
+            return "one at a time in the same project, environment and tenant"
+        return CAP_OR_TAG
 
     def tell_interruptions(self, asked: Sequence[Watch]) -> None:
         """What people are asked, by one list for all tasks."""
@@ -324,12 +355,31 @@ class Waiter:
             self.log.verbose(f"What is asked is not shown: {error.sentence}")
             return
         for watch in asked:
+            watch.asked_at = self.api.clock()
             for item in pending:
-                if item.get("TaskId") == watch.task_id and item["Id"] not in watch.told_interruptions:
-                    watch.told_interruptions.add(item["Id"])
-                    self.log.waiting(
-                        f"{watch.label}: {item.get('Type')}: {item.get('Title')} {watch.link}".rstrip()
-                    )
+                if item.get("TaskId") == watch.task_id:
+                    self.tell_interruption(watch, item)
+
+    def tell_interruption(self, watch: Watch, item: Mapping[str, Any]) -> None:
+        """What is asked, once; and who has taken it, when somebody has."""
+        taker = item.get("ResponsibleUserId") or ""
+        if item["Id"] not in watch.told_interruptions:
+            text = question_of(item)
+            words = f"{watch.label}: {item.get('Type')}: {item.get('Title')} {watch.link}".rstrip()
+            self.log.waiting(words + (f"\n{text}" if text else ""))
+            watch.told_interruptions[item["Id"]] = ""
+        if taker and watch.told_interruptions[item["Id"]] != taker:
+            watch.told_interruptions[item["Id"]] = taker
+            self.log.waiting(f"{watch.label}: {item.get('Title')}: taken by {self.name_of_user(taker)}")
+
+    def name_of_user(self, user_id: str) -> str:
+        try:
+            user = self.api.get(f"/api/users/{user_id}")
+        except ApiError as error:
+            if error.status == 401:
+                raise
+            return user_id
+        return str(user.get("DisplayName") or user.get("Username") or user_id)
 
     def tell_changes(self) -> None:
         """Prints what is new: states, steps, the reason for standing in the queue; and moves the progress bar."""
@@ -341,9 +391,22 @@ class Waiter:
                 if step.status != "Pending" and watch.told_steps.get(step.title) != step.status:
                     watch.told_steps[step.title] = step.status
                     self.log.info(f"{watch.label}: {step}")
+            self.tell_troubles(watch)
             if not watch.is_alive:
                 self.tell_state(watch)
         self.tell_progress()
+
+    def tell_troubles(self, watch: Watch) -> None:
+        """The child's new warnings and errors, at their level."""
+        for trouble in watch.troubles:
+            if trouble.key in watch.told_troubles or len(watch.told_troubles) > MOST_TROUBLES:
+                continue
+            watch.told_troubles.add(trouble.key)
+            if len(watch.told_troubles) > MOST_TROUBLES:
+                self.log.warning(f"{watch.label}: more warnings and errors are not shown here: {watch.link}")
+                continue
+            tell = self.log.warning if trouble.level == "Warning" else self.log.error
+            tell(": ".join(part for part in (watch.label, trouble.where, trouble.text) if part))
 
     def tell_state(self, watch: Watch) -> None:
         words = watch.state_in_words()
@@ -367,6 +430,19 @@ class Waiter:
         if shown != self.progress_told and now - self.progress_at >= PROGRESS_INTERVAL:
             self.progress_told, self.progress_at = shown, now
             self.log.progress(percentage, message)
+
+
+def question_of(interruption: Mapping[str, Any]) -> str:
+    """The text that a person is shown: the paragraphs of the form (source: go-octopusdeploy, test/e2e/interruption_test.go)."""
+    form = interruption.get("Form") or {}
+    texts = []
+    for element in form.get("Elements") or ():
+        control = element.get("Control") or {}
+        if control.get("Type") == "Paragraph":
+            texts.append(
+                str(control.get("Text") or (form.get("Values") or {}).get(element.get("Name")) or "")
+            )
+    return "\n".join(text.strip() for text in texts if text.strip())
 
 
 def cause_of_failure(watch: Watch) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any, Mapping, NamedTuple, Sequence
 
 from generator.runtime.api import Api
@@ -32,7 +33,10 @@ class Fitted(NamedTuple):
 
 
 def read_preview(api: Api, release: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
-    path = f"releases/{release['Id']}/deployments/preview/{place.environment['Id']}"
+    frozen = f"releases/{release['Id']}/deployments"
+    if place.runbook is not None:
+        frozen = f"runbookSnapshots/{release['Id']}/runbookRuns"
+    path = f"{frozen}/preview/{place.environment['Id']}"
     document: Mapping[str, Any] = api.get(path + (f"/{place.tenant_id}" if place.tenant_id else ""))
     return document
 
@@ -194,3 +198,29 @@ def inherited(step: Any) -> tuple[Sequence[str], Sequence[str]]:
     variables)."""
     specific = parse_names(step.variable("Octopus.Deployment.SpecificMachines"))
     return specific, parse_names(step.variable("Octopus.Deployment.ExcludedMachines"))
+
+
+def wishes_of(parameters: Any, more: Mapping[str, Any]) -> Wishes:
+    machines, excluded = more["machines"], more["exclude_machines"]
+    inherits = [name.lower() for name in machines] == [INHERIT]
+    if inherits:
+        machines, own_excluded = inherited(parameters.step)
+        excluded = (*excluded, *own_excluded)
+    return Wishes(parameters.variables or {}, parameters.skip_steps or (), machines, excluded, inherits)
+
+
+def settings_of(parameters: Any, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the deployment that are the same in every place."""
+    settings: dict[str, Any] = {}
+    if more["guided_failure"] != "default":
+        settings["UseGuidedFailure"] = more["guided_failure"] == "on"
+    if more["force_package_download"]:
+        settings["ForcePackageDownload"] = True
+    if more["priority"] != "default":
+        settings["Priority"] = {"on": "On", "off": "Off"}[more["priority"]]
+    if parameters.start is not None:
+        settings["QueueTime"] = parameters.start.isoformat()
+    if more["expire"] is not None:
+        start = parameters.start or datetime.now(timezone.utc)
+        settings["QueueTimeExpiry"] = (start + more["expire"]).isoformat()
+    return settings

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any, Mapping, Optional, Sequence
 
-from generator.runtime.api import Api
+from generator.runtime.api import Api, ApiError
 from generator.runtime.choosing import Chooser, Chosen, parse_deploy_choice, parse_prerelease_filter
 from generator.runtime.connection import CONNECTION_GRAMMARS, connect
 from generator.runtime.creation import Recipe, create_release, find_made, find_numbered, plan_release
@@ -19,14 +19,16 @@ from generator.runtime.deliveries import (
     decide_all,
     failure_of,
 )
+from generator.runtime.deployments import find_current, read_release_of
 from generator.runtime.destinations import (
     find_destinations,
     find_environments,
     lifecycle_of,
     parse_environments,
 )
+from generator.runtime.harvest import child_outputs, notes_as_text, releases_between, shortened
 from generator.runtime.lookup import NotFound, Place, find_channel, find_default_channel, find_named
-from generator.runtime.markers import own_task
+from generator.runtime.markers import own_task, sentence_for_people
 from generator.runtime.moments import parse_duration, parse_start
 from generator.runtime.obstacles import LIFECYCLE, Obstacles, update_snapshot, variables_have_changed
 from generator.runtime.once import (
@@ -39,21 +41,21 @@ from generator.runtime.once import (
 )
 from generator.runtime.options import Option, one_of, parse_count, parse_names, parse_options, parse_switch
 from generator.runtime.parameters import Parameters, reads
+from generator.runtime.reporting import (
+    children_as_text,
+    decision_in_words,
+    describe,
+    joined,
+    open_keys,
+    state_of,
+    tell_decision,
+    tell_fitted,
+)
 from generator.runtime.step import MISCONFIGURED, REFUSED, Step
 from generator.runtime.tasks import utc_now
 from generator.runtime.waiting import Limits
 from generator.runtime.watchdog import start_watchdog
-from generator.runtime.wishes import (
-    INHERIT,
-    Fitted,
-    Wishes,
-    fit,
-    inherited,
-    machines_of,
-    prompts_of,
-    read_preview,
-    unmet,
-)
+from generator.runtime.wishes import Fitted, fit, read_preview, settings_of, unmet, wishes_of
 
 NO_RELEASE: Mapping[str, Any] = {"Id": "", "Version": ""}
 
@@ -79,6 +81,8 @@ def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
         "priority": Option(one_of("on", "off", "default"), "default"),
         "refresh_variables": Option(parse_switch, False),
         "expire": Option(parse_duration),
+        "outputs": Option(parse_names, ()),
+        "notes": Option(parse_switch, False),
         "watchdog": Option(parse_switch, True),
     }
     return parse_options(table, pairs)
@@ -104,6 +108,7 @@ def main(parameters: Parameters) -> None:
     decide_all(api, deliveries)
     for delivery in deliveries:
         tell_decision(step, delivery)
+    tell_notes(api, step, more, project, deliveries)
     fitted = check_before_queueing(api, parameters, more, deliveries)
     if parameters.what_if:
         tell_fitted(step, fitted)
@@ -128,6 +133,7 @@ def main(parameters: Parameters) -> None:
             Fanout(api, step.log, deliveries, terms, tell=tell).run()
         finally:
             set_outputs(step, deliveries)
+        hand_on(api, step, more, deliveries)
     failure = failure_of(deliveries)
     if failure is not None:
         step.fail(failure.kind, failure.sentence)
@@ -269,15 +275,6 @@ def check_before_queueing(
     return fitted
 
 
-def wishes_of(parameters: Parameters, more: Mapping[str, Any]) -> Wishes:
-    machines, excluded = more["machines"], more["exclude_machines"]
-    inherits = [name.lower() for name in machines] == [INHERIT]
-    if inherits:
-        machines, own_excluded = inherited(parameters.step)
-        excluded = (*excluded, *own_excluded)
-    return Wishes(parameters.variables or {}, parameters.skip_steps or (), machines, excluded, inherits)
-
-
 def refresh_variables(
     api: Api, step: Step, obstacles: Obstacles, deliveries: Sequence[Delivery], what_if: bool
 ) -> None:
@@ -297,27 +294,6 @@ def refresh_variables(
         )
         update_snapshot(api, release)
         obstacles.forget(release)
-
-
-def tell_fitted(step: Step, fitted: Sequence[tuple[Delivery, Fitted]]) -> None:
-    """What would run, by place: steps, machines, prompts."""
-    for delivery, one in fitted:
-        skips = one.settings.get("SkipActions") or ()
-        steps = [
-            f"{action.get('ActionNumber')} {action['ActionName']}"
-            + (" (skipped)" if action["ActionId"] in skips else "")
-            for action in one.preview.get("StepsToExecute") or ()
-        ]
-        chosen = one.settings.get("SpecificMachineIds") or machines_of(one.preview)
-        excluded = one.settings.get("ExcludedMachineIds") or ()
-        machines = [
-            name
-            for identifier, name in machines_of(one.preview).items()
-            if identifier in chosen and identifier not in excluded
-        ]
-        step.log.info(f"{delivery.place}: steps: {', '.join(steps) or 'none'}")
-        step.log.info(f"{delivery.place}: machines: {', '.join(machines) or 'none'}")
-        step.log.info(f"{delivery.place}: prompted variables: {', '.join(prompts_of(one)) or 'none'}")
 
 
 class ErrandMaker:
@@ -349,63 +325,66 @@ class ErrandMaker:
         return Errand(self.api, self.step.log, intention)
 
 
-def settings_of(parameters: Parameters, more: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of the deployment that are the same in every place."""
-    settings: dict[str, Any] = {}
-    if more["guided_failure"] != "default":
-        settings["UseGuidedFailure"] = more["guided_failure"] == "on"
-    if more["force_package_download"]:
-        settings["ForcePackageDownload"] = True
-    if more["priority"] != "default":
-        settings["Priority"] = {"on": "On", "off": "Off"}[more["priority"]]
-    if parameters.start is not None:
-        settings["QueueTime"] = parameters.start.isoformat()
-    if more["expire"] is not None:
-        start = parameters.start or datetime.now(timezone.utc)
-        settings["QueueTimeExpiry"] = (start + more["expire"]).isoformat()
-    return settings
+# --- what the child leaves behind ----------------------------------------------------------------------------------
 
 
-def sentence_for_people(step: Step) -> str:
-    """Who asked for the deployment, for those who look at the child."""
-    project = step.variable("Octopus.Project.Name") or "a script outside Octopus"
-    what = step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name")
-    name = step.variable("Octopus.Action.Name")
-    link = step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink")
-    if link.startswith("/"):
-        link = step.variable("Octopus.Web.ServerUri").rstrip("/") + link
-    asker = " ".join(part for part in (project, what) if part)
-    return " ".join(part for part in ("Triggered by", asker, f"(step {name})" if name else "", link) if part)
+def hand_on(api: Api, step: Step, more: Mapping[str, Any], deliveries: Sequence[Delivery]) -> None:
+    """The child's own output variables as ours, also when it failed; of several children with the place in the name."""
+    if not more["outputs"]:
+        return
+    count = 0
+    for delivery in deliveries:
+        if delivery.child is None:
+            continue
+        try:
+            found, secret = child_outputs(api, delivery.child.deployment.document, more["outputs"])
+        except ApiError as error:
+            step.log.warning(f"{delivery.place}: its output variables cannot be read: {error.sentence}")
+            continue
+        environment, tenant = delivery.place.environment["Name"], delivery.place.tenant
+        where = environment + (f"/{tenant['Name']}" if tenant else "")
+        for one in found:
+            name = (
+                one.spelled
+                if len(deliveries) == 1
+                else one.spelled.replace("Deployment", f"Deployment[{where}]", 1)
+            )
+            step.output(name, one.value)
+        count += len(found)
+        if secret:
+            step.log.warning(
+                f"{delivery.place}: sensitive output variables cannot be handed on: {', '.join(secret)}"
+            )
+    if not count:
+        step.log.warning(f"No output variable of the other project matches: {', '.join(more['outputs'])}")
 
 
-def open_keys(deliveries: Sequence[Delivery]) -> list[str]:
-    """The keys of the children that this step makes or awaits: the watchdog must not lose them."""
-    return [one.errand.intention.key for one in deliveries if one.errand is not None and not one.is_settled]
+def tell_notes(
+    api: Api,
+    step: Step,
+    more: Mapping[str, Any],
+    project: Mapping[str, Any],
+    deliveries: Sequence[Delivery],
+) -> None:
+    """The notes of every release between what is there and what comes, as output and artifact."""
+    texts: dict[tuple[str, str], str] = {}
+    for delivery in deliveries if more["notes"] else ():
+        if delivery.decision is None or not delivery.release["Id"]:
+            continue
+        current = find_current(api, delivery.place)
+        old = read_release_of(api, current) if current is not None else {}
+        pair = (old.get("Id") or "", delivery.release["Id"])
+        if pair not in texts:
+            texts[pair] = notes_as_text(releases_between(api, project, old, delivery.release))
+    text = "\n\n".join(dict.fromkeys(texts.values()))
+    step.output("ReleaseNotes", shortened(text))
+    if text:
+        step.artifact(
+            f"{step.variable('Octopus.Action.Name') or project['Name']}.release-notes.md", text + "\n"
+        )
 
 
 # --- telling -------------------------------------------------------------------------------------------------------
-
-
-def decision_in_words(delivery: Delivery) -> str:
-    decision, number, place = delivery.decision, delivery.release["Version"], delivery.place
-    if decision is None:
-        return f"nothing is to be deployed: {delivery.skipped}"
-    return {
-        "create": f"{number} is to be deployed: {place}",
-        "adopt": f"{place}: {decision.reason}",
-        "join": f"{place}: {decision.reason}, and is joined",
-        "skip": f"nothing is to be deployed: {decision.reason}",
-    }[decision.action]
-
-
-def tell_decision(step: Step, delivery: Delivery) -> None:
-    decision = delivery.decision
-    if decision is None:
-        step.log.highlight(f"Skipped: {delivery.skipped}.")
-        return
-    step.log.info(decision_in_words(delivery) + ".")
-    if decision.action == "create" and decision.reason:
-        step.log.info(f"Attempt {decision.attempt}: {decision.reason}.")
 
 
 def tell_what_if(step: Step, deliveries: Sequence[Delivery]) -> None:
@@ -432,43 +411,3 @@ def set_outputs(step: Step, deliveries: Sequence[Delivery], *, what_if: bool = F
     step.output("Changed", str(any(child["changed"] for child in children)))
     step.output("Skipped", "; ".join(dict.fromkeys(reasons)))
     step.output("Children", children_as_text(children))
-
-
-def children_as_text(children: Sequence[Mapping[str, Any]]) -> str:
-    import json
-
-    return json.dumps(children, ensure_ascii=False)
-
-
-def joined(children: Sequence[Mapping[str, Any]], name: str) -> str:
-    return ", ".join(child[name] for child in children if child[name])
-
-
-def state_of(deliveries: Sequence[Delivery]) -> str:
-    """Of several: that of the first that failed, else Success, or what all of them are."""
-    states = [delivery.state for delivery in deliveries]
-    for delivery in deliveries:
-        if delivery.failure is not None:
-            return delivery.state
-    for state in states:
-        if state not in ("Success", "Skipped"):
-            return state
-    return "Success" if "Success" in states else states[0]
-
-
-def describe(delivery: Delivery, what_if: bool) -> dict[str, Any]:
-    """One child of the step, for the result and the output."""
-    place, deployment = delivery.place, delivery.deployment
-    return {
-        "environment": place.environment["Name"],
-        "tenant": place.tenant["Name"] if place.tenant else "",
-        "version": delivery.release["Version"],
-        "release": delivery.release["Id"],
-        "state": "WhatIf" if what_if else delivery.state,
-        "deployment": deployment.id if deployment else "",
-        "task": deployment.task.id if deployment else "",
-        "link": deployment.link if deployment else "",
-        "changed": delivery.changed,
-        "skipped": delivery.skipped,
-        "failure": str(delivery.failure) if delivery.failure else "",
-    }

@@ -188,7 +188,7 @@ def test_log_tells_only_changes() -> None:
     scene.wait()
     texts = scene.octopus.texts()
     assert [
-        "Child 1: Queued behind Deploy Other",
+        "Child 1: Queued behind Deploy Other (the task cap is full, or they have a concurrency tag in common)",
         "Child 1: Executing after 20 s in the queue",
         "Child 1: Step 1: Deploy: Running",
         "Child 1: Step 3: Clean: Skipped",
