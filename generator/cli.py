@@ -9,12 +9,27 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from generator.errors import Problems, Refusal
-from generator.outcome import Outcome, announce, ask, draw, pick_progress, show
+from generator.outcome import (
+    Outcome,
+    OutputRefused,
+    ReaderGone,
+    announce,
+    ask,
+    complain,
+    draw,
+    pick_progress,
+    prepare_streams,
+    show,
+    writing,
+)
+
+if TYPE_CHECKING:
+    from generator.emulator.runner import LogLine
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -81,18 +96,19 @@ def new(name: str, root: Path, output_format: str) -> None:
     finish(verb.run(root=root, name=name), output_format)
 
 
-@octosteps.command()
+@octosteps.command(short_help="Find every fault.")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--against",
     metavar="REF",
     help="Also fail when content differs from build/ at this git ref and version: does not.",
 )
 @common
-def check(against: str | None, root: Path, output_format: str) -> None:
-    """Find every fault in the library's specs, scripts and coordination files."""
+def check(files: Sequence[Path], against: str | None, root: Path, output_format: str) -> None:
+    """Find every fault in the library's specs and scripts, its coordination.yaml, and the coordination FILES."""
     from generator.commands import check as verb
 
-    finish(verb.run(root=root, against=against), output_format)
+    finish(verb.run(root=root, files=files, against=against), output_format)
 
 
 @octosteps.command()
@@ -144,6 +160,16 @@ def run(
     """Run a step template's script here, outside Octopus, as Octopus' runner starts it."""
     from generator.commands import run as verb
 
+    refused: list[Exception] = []
+
+    def tell(line: LogLine) -> None:
+        """In a thread that must go on reading when nobody listens any more; as JSON the log is part of the one document."""
+        if output_format == "table" and not refused:
+            try:
+                announce({}, f"{line.category:9} {line.text}", output_format=output_format)
+            except (ReaderGone, OutputRefused) as error:
+                refused.append(error)
+
     outcome = verb.run(
         root=root,
         name=name,
@@ -151,12 +177,10 @@ def run(
         variables=variables,
         environ=os.environ,
         interpreter=interpreter,
-        on_line=lambda line: announce(
-            {"category": line.category, "text": line.text},
-            f"{line.category:9} {line.text}",
-            output_format=output_format,
-        ),
+        on_line=tell,
     )
+    if refused:
+        raise refused[0]
     finish(outcome, output_format)
 
 
@@ -317,37 +341,62 @@ def demo(root: Path, output_format: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command line and exit with the code that design and README list."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_streams()
     try:
-        octosteps.main(args=words, prog_name="octosteps", standalone_mode=False)
-        code = 0
-    except click.exceptions.Abort:
-        code = EXIT_INTERRUPTED
+        code = run_words(list(sys.argv[1:] if arguments is None else arguments))
+    except ReaderGone as gone:  # it has seen enough
+        code = gone.exit_code
+    except OutputRefused as fault:
+        complain(f"octosteps: the output cannot be written: {fault}")
+        code = EXIT_PROBLEMS
+    sys.exit(flushed(code))
+
+
+def run_words(words: Sequence[str]) -> int:
+    """The exit code of one command line; whatever goes wrong is told. Errors: only those of the output itself."""
+    try:
+        octosteps.main(args=list(words), prog_name="octosteps", standalone_mode=False)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except (ReaderGone, OutputRefused):
+        raise
     except click.ClickException as fault:
-        fault.show()
-        code = fault.exit_code if fault.exit_code != 1 else EXIT_USAGE
+        with writing():
+            fault.show()
+        if asked_format(words) == "json":
+            show(Outcome(data={"usage": fault.format_message()}), output_format="json")
+        return fault.exit_code if fault.exit_code != 1 else EXIT_USAGE
     except Problems as fault:
-        code = show(
-            Outcome(problems=fault.problems, exit_code=EXIT_PROBLEMS), output_format=asked_format(words)
-        )
+        outcome = Outcome(problems=fault.problems, exit_code=EXIT_PROBLEMS)
+        return show(outcome, output_format=asked_format(words))
     except Refusal as fault:
-        print(f"octosteps: {fault}", file=sys.stderr)
+        complain(f"octosteps: {fault}")
         if asked_format(words) == "json":
             show(Outcome(data={"refused": str(fault)}), output_format="json")
-        code = EXIT_PROBLEMS
-    except KeyboardInterrupt:
-        print("octosteps: interrupted", file=sys.stderr)
-        code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except Exception:
+        return EXIT_PROBLEMS
+    except (KeyboardInterrupt, Exception) as fault:
+        # click makes an Abort of Ctrl-C, and of any EOFError.
+        aborted = isinstance(fault, click.exceptions.Abort) and not isinstance(fault.__cause__, EOFError)
+        if aborted or isinstance(fault, KeyboardInterrupt):
+            complain("octosteps: interrupted")
+            return EXIT_INTERRUPTED
         import traceback
 
-        traceback.print_exc()
-        print("octosteps: this is a bug of ours: please report it with the lines above", file=sys.stderr)
-        code = EXIT_BUG
-    sys.exit(code)
+        complain(
+            f"{traceback.format_exc()}octosteps: this is a bug of ours: please report it with the lines above"
+        )
+        return EXIT_BUG
+    return 0
+
+
+def flushed(code: int) -> int:
+    """The exit code, with nothing left in the streams at which Python could stumble while it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
 
 
 def asked_format(words: Sequence[str]) -> str:

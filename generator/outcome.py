@@ -6,10 +6,12 @@ stderr; with `json` nothing but one JSON document goes to stdout. rich is loaded
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol, TextIO, TypeAlias, TypeVar
 
@@ -44,6 +46,46 @@ class Outcome:
     lines: Sequence[str] = ()
     problems: Sequence[Problem] = field(default=())
     exit_code: int = 0
+
+
+class OutputRefused(Exception):
+    """The output could not be written: the disk that it goes to is full, for example."""
+
+
+class ReaderGone(Exception):
+    """Nobody reads the output any more, as after `| head -1`. Not a BrokenPipeError: click would take that for its own.
+
+    `exit_code` is what the command came to.
+    """
+
+    exit_code = 0
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Around everything that is printed. Errors: OutputRefused, ReaderGone."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except OSError as error:
+        raise OutputRefused(error.strerror or str(error)) from error
+
+
+def complain(text: str) -> None:
+    """A line on stderr; where that is gone, too, the exit code has to do."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def prepare_streams() -> None:
+    """Standard streams that carry every text: a console without some letter shows its code instead, a closed stream swallows."""
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Progress(Protocol):
@@ -105,28 +147,43 @@ def ask(question: str) -> bool:
 
 def announce(document: Mapping[str, object], text: str, *, output_format: str) -> None:
     """One line on stdout before the command has ended, as the format wants it: a server's address, a task's log line."""
-    print(json.dumps(document, ensure_ascii=False) if output_format == "json" else text, flush=True)
+    with writing():
+        print(to_json(document, sys.stdout) if output_format == "json" else text, flush=True)
 
 
 def show(outcome: Outcome, *, output_format: str = "table", out: TextIO | None = None) -> int:
     """Print the outcome in `output_format` (table, json or basic) and give back its exit code."""
-    stream = out or sys.stdout
-    for problem in outcome.problems:
-        print(problem, file=sys.stderr)
-    if output_format == "json":
-        if outcome.data is not None:
-            document: object = outcome.data
-        else:
-            document = {"problems": [problem_json(problem) for problem in outcome.problems]}
-        print(json.dumps(document, indent=2, ensure_ascii=False), file=stream)
-    elif output_format == "basic":
-        for line in outcome.lines:
-            print(line, file=stream)
-    else:
-        for part in outcome.parts:
-            draw(part, stream)
-    stream.flush()
+    try:
+        _show(outcome, output_format, out or sys.stdout)
+    except ReaderGone as gone:
+        gone.exit_code = outcome.exit_code
+        raise
     return outcome.exit_code
+
+
+def _show(outcome: Outcome, output_format: str, stream: TextIO) -> None:
+    with writing():
+        for problem in outcome.problems:
+            print(problem, file=sys.stderr)
+        if output_format == "json":
+            if outcome.data is not None:
+                document: object = outcome.data
+            else:
+                document = {"problems": [problem_json(problem) for problem in outcome.problems]}
+            print(to_json(document, stream, indent=2), file=stream)
+        elif output_format == "basic":
+            for line in outcome.lines:
+                print(line, file=stream)
+        else:
+            for part in outcome.parts:
+                draw(part, stream)
+        stream.flush()
+
+
+def to_json(document: object, stream: TextIO, *, indent: int | None = None) -> str:
+    """The document as JSON that the stream can carry."""
+    plain = "utf" not in (stream.encoding or "utf-8").lower()
+    return json.dumps(document, indent=indent, ensure_ascii=plain)
 
 
 def draw(part: Part, stream: TextIO) -> None:

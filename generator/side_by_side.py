@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO, TypeVar
 
+from generator.errors import Refusal
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -25,7 +27,7 @@ FEWEST = 32
 def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """The function's results in the order of the items. Results must be picklable.
 
-    Errors: whatever the function raises here; RuntimeError, with its traceback, for what it raised in a child.
+    Errors: whatever the function raises here; from a child a Refusal as it is, for the rest RuntimeError with its traceback.
     """
     processes = min(_processors(), len(items) // (FEWEST // 2))
     if processes < 2 or len(items) < FEWEST or not _may_fork():
@@ -80,6 +82,8 @@ def _work(function: Callable[[Any], Any], items: Sequence[Any], writing: int) ->
             try:
                 for item in items:
                     pickle.dump((True, function(item)), stream, protocol=5)
+            except Refusal as error:
+                pickle.dump((None, str(error)), stream)
             except BaseException:
                 pickle.dump((False, traceback.format_exc()), stream)
         code = 0
@@ -92,6 +96,8 @@ def _receive(stream: BinaryIO) -> Any:
         good, result = pickle.load(stream)
     except EOFError:
         raise RuntimeError("a child process ended before its work was done") from None
+    if good is None:
+        raise Refusal(result)
     if not good:
         raise RuntimeError(f"in a child process:\n{result}")
     return result

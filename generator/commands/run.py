@@ -75,9 +75,7 @@ def run(
         with start_script(job, collected.add) as running:
             result = running.wait()
             artifacts = [_read(artifact) for artifact in collected.artifacts]
-    return _outcome(
-        built, result, collected.outputs, artifacts, [v for n in secrets if (v := job.variables.get(n))]
-    )
+    return _outcome(built, result, collected, artifacts, [v for n in secrets if (v := job.variables.get(n))])
 
 
 def _find(root: Path, name: str) -> Built:
@@ -124,12 +122,14 @@ class _Collected:
     """The events of one run, sorted."""
 
     on_line: Callable[[LogLine], None]
+    lines: list[LogLine] = field(default_factory=list)
     outputs: dict[str, OutputVariable] = field(default_factory=dict)
     artifacts: list[Artifact] = field(default_factory=list)
 
     def add(self, event: Event) -> None:
         match event:
             case LogLine():
+                self.lines.append(event)
                 self.on_line(event)
             case OutputVariable(name) if name != EXIT_CODE_VARIABLE:
                 self.outputs[name] = event
@@ -148,11 +148,13 @@ def _read(artifact: Artifact) -> tuple[str, bytes | None]:
 def _outcome(
     built: Built,
     result: ScriptResult,
-    outputs: Mapping[str, OutputVariable],
+    collected: _Collected,
     artifacts: Sequence[tuple[str, bytes | None]],
     secrets: Sequence[str],
 ) -> Outcome:
-    shown = {name: "********" if output.sensitive else output.value for name, output in outputs.items()}
+    shown = {
+        name: "********" if output.sensitive else output.value for name, output in collected.outputs.items()
+    }
     failed = result.exit_code != 0
     message = result.message or f"The remote script failed with exit code {result.exit_code}"
     texts = [(name, None if content is None else _text(content, secrets)) for name, content in artifacts]
@@ -172,6 +174,7 @@ def _outcome(
             "succeeded": not failed,
             "exitCode": result.exit_code,
             "message": message if failed else None,
+            "log": [{"category": line.category, "text": line.text} for line in collected.lines],
             "outputs": shown,
             "artifacts": [{"name": name, "text": text} for name, text in texts],
         },
