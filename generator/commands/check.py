@@ -1,12 +1,13 @@
-"""`octosteps check`: every fault in a library's specs, scripts and coordination file, without writing anything."""
+"""`octosteps check`: every fault in a library's specs, scripts and coordination files, without writing anything."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from generator.build_folder import plan_build
 from generator.commands.build import read_known
-from generator.coordination import check_coordination, read_coordination
+from generator.coordination import WantedProcess, check_coordination, read_coordination
 from generator.errors import Problem, Problems, Refusal
 from generator.outcome import Outcome
 from generator.revisions import check_revisions, read_at
@@ -16,37 +17,55 @@ from generator.workspace import Workspace, builtin_claims, read_workspace, rende
 COORDINATION = "coordination.yaml"
 
 
-def run(*, root: Path, against: str | None = None) -> Outcome:
+def run(*, root: Path, files: Sequence[Path] = (), against: str | None = None) -> Outcome:
     """Exit code 0 when nothing is wrong; with `against` a content that differs from that git ref needs a new version, too.
 
-    Errors: Problems with all faults, Refusal.
+    Coordination files are the given ones and the library's own. Errors: Problems with all faults, Refusal.
     """
     workspace = read_workspace(root)
-    coordination = root / COORDINATION
-    if not workspace.specs and not coordination.exists():
+    own = root / COORDINATION
+    coordination = tuple(dict.fromkeys([*files, *([own] if own.exists() else ())]))
+    if not workspace.specs and not coordination:
         raise Refusal(
             f"nothing to check: no specs in {workspace.shown(workspace.settings.step_templates)}, "
             f"no {workspace.shown(COORDINATION)}"
         )
-    work = plan_build(workspace, read_known(root))
-    problems: list[Problem] = []
-    if not workspace.builtin:
-        problems += check_builtin_claims(work.claims, builtin_claims())
-    if against is not None:
-        before = read_at(workspace, against, [file.slug for file in workspace.specs])
-        problems += check_revisions(render_workspace(workspace), before, workspace, ref=against)
-    if coordination.exists() and not problems:
-        problems += _coordination_problems(root, coordination)
+    problems = [*_spec_problems(workspace, against)]
+    wanted: Sequence[WantedProcess] = ()
+    try:
+        wanted = read_coordination(coordination)
+    except Problems as error:
+        problems += error.problems
+    if wanted and not problems:
+        specs = {name: built.spec for name, built in render_known(root).items()}
+        problems += check_coordination(wanted, specs)
     if problems:
         raise Problems(problems)
-    return Outcome(data={"specs": work.specs, "problems": []}, parts=[_summary(workspace)])
+    return Outcome(
+        data={
+            "specs": len(workspace.specs),
+            "coordination": [file.as_posix() for file in coordination],
+            "problems": [],
+        },
+        parts=[_summary(len(workspace.specs), len(coordination))],
+    )
 
 
-def _coordination_problems(root: Path, file: Path) -> list[Problem]:
-    specs = {name: built.spec for name, built in render_known(root).items()}
-    return check_coordination(read_coordination([file]), specs)
+def _spec_problems(workspace: Workspace, against: str | None) -> Iterator[Problem]:
+    try:
+        work = plan_build(workspace, read_known(workspace.root))
+    except Problems as error:
+        yield from error.problems
+        return
+    if not workspace.builtin:
+        yield from check_builtin_claims(work.claims, builtin_claims())
+    if against is not None:
+        before = read_at(workspace, against, [file.slug for file in workspace.specs])
+        yield from check_revisions(render_workspace(workspace), before, workspace, ref=against)
 
 
-def _summary(workspace: Workspace) -> str:
-    count = len(workspace.specs)
-    return f"{count} step template{'' if count == 1 else 's'}, no problems."
+def _summary(specs: int, files: int) -> str:
+    """What was looked at: `2 step templates, 1 coordination file, no problems.`"""
+    counts = ((specs, "step template"), (files, "coordination file"))
+    told = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
+    return ", ".join([*told, "no problems."])
