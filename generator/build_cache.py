@@ -29,6 +29,9 @@ FORMAT = 1
 FRESH = 20_000_000  # ns: the kernel's clock for files ticks every few milliseconds
 FRESH_WHERE_COARSE = 2_000_000_000  # ns: file systems that keep whole seconds
 
+# Without waiting for a writer, where somebody made a pipe instead of a file.
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+
 Stamp = tuple[int, int, int, int]
 NO_STAMP: Stamp = (-1, -1, -1, -1)
 
@@ -95,7 +98,7 @@ def read_stamped(path: str) -> tuple[bytes, Stamp]:
 
     With as few calls to the system as can be: for a library of hundreds of files they are what a build waits for.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    handle = os.open(path, _READ)
     try:
         found = os.fstat(handle)
         pieces = []
@@ -144,7 +147,13 @@ def read_cache(root: str, *, tool: str) -> Cache:
             tool=tool,
             folders=(str(specs), str(scripts), str(build)),
             entries={
-                name: Entry(script=script, files=tuple(files), claims=claims)
+                name: Entry(
+                    script=script,
+                    files=tuple(files),
+                    claims=[
+                        (int(line), int(column), str(key), str(value)) for line, column, key, value in claims
+                    ],
+                )
                 for name, (script, files, claims) in document["specs"].items()
             },
             foreign=frozenset(document["foreign"]),

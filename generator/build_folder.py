@@ -1,7 +1,7 @@
 """`build/`: what it should hold, what it holds, and bringing one to the other without ever leaving half a file."""
 
 # pathlib is not used here: pathlib costs as much as the writing.
-# ruff: noqa: PTH103, PTH105, PTH108, PTH123
+# ruff: noqa: PTH103, PTH105, PTH108, PTH116, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,9 @@ from generator.workspace import Renderer, SpecFile, Workspace, check_slugs
 
 OUR_HEADER = "# A step of Octopus Deploy, made by octosteps."
 """Begins the third line of every script we make: what carries it may be removed when its spec is gone."""
+
+STAGED = "staged-"
+ABANDONED_AFTER = 3600.0
 
 Track = Callable[[Sequence[SpecFile]], Iterable[SpecFile]]
 
@@ -76,13 +80,24 @@ def staging(root: Path) -> Iterator[str]:
     folder = f"{root.as_posix()}/{FOLDER}"
     try:
         make_folder(folder)
-        staged = tempfile.mkdtemp(prefix="staged-", dir=folder)
+        _remove_abandoned(folder)
+        staged = tempfile.mkdtemp(prefix=STAGED, dir=folder)
     except OSError as error:
         raise Refusal(f"{folder} cannot be written: {error.strerror or error}") from error
     try:
         yield staged
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _remove_abandoned(folder: str) -> None:
+    """What builds left that were killed: none takes an hour."""
+    for name in os.listdir(folder):
+        if name.startswith(STAGED):
+            path = f"{folder}/{name}"
+            with suppress(OSError):
+                if time.time() - os.stat(path).st_mtime > ABANDONED_AFTER:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def plan_build(workspace: Workspace, cache: Cache, *, staged: str = "", track: Track | None = None) -> Work:
@@ -171,7 +186,10 @@ def _products(
             content = text.encode()
             digests[name] = content_digest(content)
             if staged:
-                write_bytes(f"{staged}/{name}", content)
+                try:
+                    write_bytes(f"{staged}/{name}", content)
+                except OSError as error:
+                    raise Refusal(f"{staged} cannot be written: {error.strerror or error}") from error
         script = rendered.script
         return Product(
             script=script.relative if script else "",

@@ -117,6 +117,10 @@ def _read(root: Path, settings: Settings, *, builtin: bool, runtime: Path) -> Wo
     for name in spec_names((root / settings.step_templates).as_posix()):
         relative = f"{settings.step_templates}/{name}"
         shown = bare.shown(relative)
+        if not name.isprintable():  # an invisible character, a line end, or bytes that are no UTF-8
+            shown = bare.shown(f"{settings.step_templates}/{ascii(name)[1:-1]}")
+            message, hint = "the file's name holds what nobody can read", "rename it"
+            raise Problems([Problem(path=shown, message=message, hint=hint)])
         try:
             content, stamp = read_stamped(f"{root.as_posix()}/{relative}")
         except OSError as error:

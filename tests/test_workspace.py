@@ -18,7 +18,14 @@ from generator.settings import Settings, Target, read_settings
 from generator.side_by_side import FEWEST, side_by_side
 from generator.source import read_source
 from generator.spec import parse_spec
-from generator.workspace import builtin_root, read_builtin, read_workspace, render_known, render_workspace
+from generator.workspace import (
+    PACKAGE,
+    builtin_root,
+    read_builtin,
+    read_workspace,
+    render_known,
+    render_workspace,
+)
 
 SPEC = """\
 id: 0b6a3a0e-3f0b-4f4e-9d53-6c35b8ed1f10
@@ -163,6 +170,60 @@ def test_a_cache_with_odd_parts_is_ignored(library: Path, key: str, value: objec
     assert expected == built(library)
 
 
+def test_a_cache_with_odd_claims_is_ignored(library: Path) -> None:
+    """Also when a spec besides the unchanged ones has to be rendered, which is when claims are compared."""
+    rendered(library)
+    cache = library / FOLDER / "build.json"
+    document = json.loads(cache.read_text())
+    document["specs"] = {
+        name: [script, files, [["x"]]] for name, (script, files, _) in document["specs"].items()
+    }
+    cache.write_text(json.dumps(document))
+    (library / "step_templates" / "say-2.yaml").write_text(make_spec(2))
+    assert 2 == rendered(library)[0]
+
+
+def test_what_a_killed_build_left_is_removed_after_an_hour(library: Path) -> None:
+    rendered(library)
+    old, new = library / FOLDER / "staged-old", library / FOLDER / "staged-new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "say-hello.py").write_text("half")
+    os.utime(old, (1, 1))
+    change(library / "step_templates" / "say-hello.yaml", "Says hello.", "Says something.")
+    rendered(library)
+    assert (False, True) == (old.exists(), new.exists())
+
+
+def test_the_editors_schemas_are_those_of_the_octosteps_that_built(library: Path) -> None:
+    """An upgrade renders everything again, and refreshes the copies that the specs' first lines name."""
+    rendered(library)
+    copies = [library / FOLDER / name for name in ("schema.json", "coordination.schema.json")]
+    ours = [(PACKAGE / copy.name).read_bytes() for copy in copies]
+    assert ours == [copy.read_bytes() for copy in copies]
+    copies[0].write_text("{}")
+    copies[1].unlink()
+    cache = library / FOLDER / "build.json"
+    cache.write_text(json.dumps({**json.loads(cache.read_text()), "tool": "an older one"}))
+    rendered(library)
+    assert ours == [copy.read_bytes() for copy in copies]
+
+
+@pytest.mark.parametrize("name", ["two\nlines.yaml", "\u202elmay.yaml", os.fsdecode(b"\xff.yaml")])
+def test_a_file_whose_name_nobody_can_read(library: Path, name: str) -> None:
+    (library / "step_templates" / name).write_text(make_spec(2))
+    with pytest.raises(Problems) as caught:
+        build.run(root=library)
+    told = str(caught.value.problems[0])
+    assert told.endswith("the file's name holds what nobody can read (rename it)") and told.isascii()
+
+
+def test_a_pipe_instead_of_a_spec_is_not_waited_for(library: Path) -> None:
+    os.mkfifo(library / "step_templates" / "pipe.yaml")
+    with pytest.raises(Problems, match="the file is empty"):
+        build.run(root=library)
+
+
 def test_the_cache_of_other_code_is_ignored(library: Path) -> None:
     rendered(library)
     cache = library / FOLDER / "build.json"
@@ -179,7 +240,9 @@ def test_nothing_is_written_when_anything_is_wrong(library: Path) -> None:
     with pytest.raises(Problems):
         build.run(root=library)
     assert before == built(library)
-    assert [".gitignore", "build.json"] == sorted(file.name for file in (library / FOLDER).iterdir())
+    assert [".gitignore", "build.json", "coordination.schema.json", "schema.json"] == sorted(
+        file.name for file in (library / FOLDER).iterdir()
+    )
 
 
 def test_a_clash_with_an_unchanged_spec_is_found(library: Path) -> None:
@@ -523,3 +586,46 @@ def test_bump_of_a_version_that_is_not_a_plain_number(library: Path) -> None:
     change(library / "step_templates" / "say-hello.yaml", "version: 1 ", "version: &v 1 ")
     with pytest.raises(Refusal, match="version is not a plain number"):
         bump.run(root=library, names=["say-hello"])
+
+
+# --- coordination files
+
+STEP = """\
+projects:
+  Shop:
+    process: deployment
+    steps:
+      - {key: hello, template: Octopus - Deploy Release, name: Hello, with: {project: Web, api_key: "#{Key}"}}
+"""
+
+
+def test_check_says_what_it_looked_at(library: Path, tmp_path: Path) -> None:
+    (library / "other.yaml").write_text(STEP)
+    assert ["1 step template, no problems."] == check.run(root=library).parts
+    told = check.run(root=library, files=[library / "other.yaml"])
+    assert ["1 step template, 1 coordination file, no problems."] == told.parts
+    (library / "coordination.yaml").write_text(STEP.replace("Shop", "Web"))
+    told = check.run(root=library, files=[library / "other.yaml"])
+    assert ["1 step template, 2 coordination files, no problems."] == told.parts
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "coordination.yaml").write_text(STEP)
+    assert ["1 coordination file, no problems."] == check.run(root=alone).parts
+
+
+def test_check_tells_the_faults_of_both(library: Path) -> None:
+    change(library / "step_templates" / "say-hello.yaml", "version: 1", "version: one")
+    (library / "coordination.yaml").write_text(STEP.replace("process:", "proces:"))
+    with pytest.raises(Problems) as caught:
+        check.run(root=library)
+    assert ["coordination.yaml"] * 2 + ["say-hello.yaml"] == [
+        Path(problem.path).name for problem in caught.value.problems
+    ]
+
+
+def test_a_version_that_is_a_whole_number_in_disguise(library: Path) -> None:
+    """`1.0` is an integer to JSON Schema; servers and our marker want `1`."""
+    change(library / "step_templates" / "say-hello.yaml", "version: 1", "version: 1.0")
+    rendered(library)
+    assert b"\n# revision: 1\n" in built(library)["say-hello.py"]
+    assert b'"Version": 1,' in built(library)["say-hello.json"]

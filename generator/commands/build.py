@@ -32,6 +32,7 @@ def run(*, root: Path, check_only: bool = False, progress: Progress = quiet) -> 
         return _nothing_to_do(unchanged, 0, check_only)
     # Only now: reading YAML and rendering take longer to load than looking at an unchanged library.
     from generator.build_folder import carry_out, plan_build, staging
+    from generator.editor_schemas import refresh_schemas
     from generator.workspace import read_workspace
 
     workspace = read_workspace(root)
@@ -47,6 +48,8 @@ def run(*, root: Path, check_only: bool = False, progress: Progress = quiet) -> 
     with staging(workspace.root) as staged:
         work = plan_build(workspace, cache, staged=staged, track=track)
         carry_out(workspace, work)
+    if not workspace.builtin:
+        refresh_schemas(workspace.root)
     shown = workspace.shown(workspace.settings.build)
     lines = [f"wrote {shown}/{name}" for name in sorted(work.write)]
     lines += [f"removed {shown}/{name}: its spec is gone" for name in work.remove]

@@ -9,14 +9,13 @@ import uuid
 from pathlib import Path
 
 from generator.build_folder import write_whole
+from generator.editor_schemas import refresh_schemas, schema_copy
 from generator.errors import Refusal
 from generator.outcome import Outcome
 from generator.rules import Claim, claims
 from generator.source import parse_source
 from generator.spec import EXPRESSION
 from generator.workspace import PACKAGE, Workspace, builtin_claims, read_workspace
-
-SCHEMA_COPY = ".octosteps/schema.json"
 
 SPEC = """\
 # yaml-language-server: $schema={schema}
@@ -145,11 +144,8 @@ def _schema_reference(workspace: Workspace) -> str:
     folder = workspace.root / workspace.settings.step_templates
     schema = PACKAGE / "schema.json"
     if not workspace.builtin:
-        copy = workspace.root / SCHEMA_COPY
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(copy, schema.read_bytes())
-        write_whole(copy.parent / ".gitignore", b"*\n")
-        schema = copy
+        refresh_schemas(workspace.root)
+        schema = schema_copy(workspace.root)
     return Path(os.path.relpath(schema.resolve(), folder.resolve())).as_posix()
 
 

@@ -1,0 +1,30 @@
+"""Copies of our JSON Schemas in a user's library, where the first line of a spec or coordination file names them for editors.
+
+They lie beside the cache, out of git: each `build` brings them up to date with the octosteps that is installed.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from generator.build_cache import FOLDER, make_folder
+from generator.build_folder import write_whole
+from generator.workspace import PACKAGE
+
+SCHEMAS = ("schema.json", "coordination.schema.json")
+
+
+def schema_copy(root: Path) -> Path:
+    """Where the copy of the specs' schema lies."""
+    return root / FOLDER / SCHEMAS[0]
+
+
+def refresh_schemas(root: Path) -> None:
+    """Write the copies that are missing or of another version. Editors can do without: a folder that refuses is left alone."""
+    with suppress(OSError):
+        make_folder((root / FOLDER).as_posix())
+        for name in SCHEMAS:
+            content, copy = (PACKAGE / name).read_bytes(), root / FOLDER / name
+            if not copy.is_file() or copy.read_bytes() != content:
+                write_whole(copy, content)
