@@ -98,7 +98,7 @@ def parse_spec(source: Source, *, source_name: str | None = None) -> Spec:
         id=data["id"].lower(),
         name=data["name"],
         category=data["category"],
-        version=data["version"],
+        version=int(data["version"]),  # to JSON Schema 1.0 is a whole number, too
         description=data["description"].rstrip(),
         script=data["script"],
         prefix=data["prefix"],
@@ -145,6 +145,8 @@ def check_spec(source: Source) -> list[Problem]:
     """Faults beyond the schema's; works on whatever of the file has the right shape, so that all are told in one run."""
     data = source.data
     problems: list[Problem] = []
+    for key in ("name", "category"):
+        problems.extend(_invisible(source, key, data.get(key)))
     for name in _mapping(data.get("outputs")):
         if not OUTPUT_NAME.fullmatch(name):
             message = f"the output's name '{name}' must be letters, digits and '_'"
@@ -168,6 +170,15 @@ def check_spec(source: Source) -> list[Problem]:
         if isinstance(entry, dict):
             problems.extend(_parameter_problems(source, path, key, entry))
     return problems
+
+
+def _invisible(source: Source, key: str, text: object) -> Iterator[Problem]:
+    """Two names that look alike would be two templates. Languages need U+200C, emoji U+200D."""
+    for letter in text if isinstance(text, str) else "":
+        if not letter.isprintable() and letter not in "\u200c\u200d":
+            message = f"'{key}' holds the invisible character U+{ord(letter):04X}"
+            yield source.problem((key,), message, "type it anew")
+            return
 
 
 def key_faults(key: str) -> Iterator[tuple[str, str]]:
