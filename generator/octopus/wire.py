@@ -104,7 +104,11 @@ class Unreachable(OctopusError):
 def server_root(url: str) -> str:
     """The address under which a server's `/api` stands, from what people copy: without `/app#/...`, `/api`, query and
     trailing slash. A virtual directory stays. A URL that cannot be used is a Refusal that does not repeat a password in it."""
-    parts = urlsplit(url.strip())
+    try:
+        parts = urlsplit(url.strip())
+        parts.port  # noqa: B018 - raises for one that is no number
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Refusal(
             f"{shorten(url.split('@')[-1], 100)!r} is no server address: write it as https://octopus.example.com"

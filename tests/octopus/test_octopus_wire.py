@@ -49,7 +49,10 @@ def test_the_root_of_a_server_is_found_in_what_people_copy(url: str, expected: s
     assert expected == wire.server_root(url)
 
 
-@pytest.mark.parametrize("url", ["octopus.example.com", "ftp://o.test", "https://", "", "o.test:443"])
+@pytest.mark.parametrize(
+    "url",
+    ["octopus.example.com", "ftp://o.test", "https://", "", "o.test:443", "http://[", "http://o.test:a"],
+)
 def test_what_is_no_address_is_refused_in_one_sentence(url: str) -> None:
     with pytest.raises(Refusal, match="is no server address"):
         wire.server_root(url)
