@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 2
-# digest: sha256:89affc0541d24394efd52e3b06951a52a57c0d728a237754ad1138c25b35d942
+# digest: sha256:0c92065141a071f1f6e7d3baf28fe6f0eddf5e681869801f61a4ea78f96fd94b
 
 from __future__ import annotations
 
@@ -3614,7 +3614,7 @@ class Fanout:
         delivery.release = release_of(self.api, delivery.release, child)
         number, deployment = delivery.release["Version"], child.deployment
         self.log.info(f"{delivery.place}: {number}: {deployment.link or deployment.id}")
-        self.log.verbose(f"Deployment {deployment.id}, task {deployment.task.id}")
+        self.log.verbose(f"{deployment.id}, task {deployment.task.id}")
         delivery.watch = None
         if not self.terms.waits:
             self.log.highlight(

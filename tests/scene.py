@@ -121,16 +121,18 @@ class Scene:
         seen.clear()
         seen.extend(before)
 
-    def make_runbook(self, project: str, name: str, steps: Sequence[Document], **fields: Any) -> Document:
-        """A runbook of the project, with a published snapshot *First* of these steps."""
+    def make_runbook(
+        self, project: str, name: str, steps: Sequence[Document], *, publish: bool = True, **fields: Any
+    ) -> Document:
+        """A runbook of the project, with a snapshot *First* of these steps."""
         with self.by_hand() as client:
             body = {"Name": name, "ProjectId": self.projects[project]["Id"], **fields}
             made: Document = client.post("runbooks", body)
             process = client.get(f"runbookProcesses/{made['RunbookProcessId']}")
             client.put(f"runbookProcesses/{process['Id']}", {**process, "Steps": list(steps)})
-            self.take_snapshot(made, "First", publish=True)
-            published: Document = client.get(f"runbooks/{made['Id']}")
-        return published
+            self.take_snapshot(made, "First", publish=publish)
+            runbook: Document = client.get(f"runbooks/{made['Id']}")
+        return runbook
 
     def take_snapshot(self, runbook: Document, name: str, *, publish: bool = False) -> Document:
         """A snapshot of the runbook as it is now."""

@@ -6,11 +6,12 @@ from generator.emulator.interpreters import Interpreter
 from tests.scene import known, open_scene, own_step
 
 CHILD = "Größe – 部署"
-DEPLOY, WAIT, VERIFY, ORPHANS = (
+DEPLOY, WAIT, VERIFY, ORPHANS, RUN = (
     "Octopus - Deploy Release",
     "Octopus - Wait For Deployment",
     "Octopus - Verify Deployment",
     "Octopus - Cancel Orphans",
+    "Octopus - Run Runbook",
 )
 
 
@@ -18,11 +19,13 @@ def test_every_built_in_template_runs(interpreter: Interpreter, python: str) -> 
     """Deploy, wait and verify in one deployment, a non-ASCII project included: all succeed and set their outputs."""
     with open_scene(interpreter=python, speed=5) as scene:
         scene.make_project(CHILD, steps=[own_step("Arbeiten", seconds=5)], releases=["1.0.0", "1.2.0"])
+        scene.make_runbook(CHILD, "Räumen", [own_step("Fegen")])
         version = "import sys; print(sys.version.split()[0]); set_octopusvariable('Version', sys.version.split()[0])"
         steps = [
             scene.step(DEPLOY, "Deploy", {"project": CHILD, "release": "highest"}),
             scene.step(WAIT, "Wait", {"project": CHILD, "until": "passed_step", "step_name": "Arbeiten"}),
             scene.step(VERIFY, "Verify", {"project": CHILD, "version": "[1.1,2.0)", "max_age": "1h"}),
+            scene.step(RUN, "Run", {"project": CHILD, "runbook": "Räumen"}),
             scene.step(ORPHANS, "Clean up", {}),
             python_step("Which Python", version),
         ]
@@ -43,6 +46,7 @@ def test_every_built_in_template_runs(interpreter: Interpreter, python: str) -> 
             (DEPLOY, "Deploy"),
             (WAIT, "Wait"),
             (VERIFY, "Verify"),
+            (RUN, "Run"),
             (ORPHANS, "Clean up"),
         ):
             assert set(outputs[f"{result}.result.json"]) == set(known()[template].spec.outputs)

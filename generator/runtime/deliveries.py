@@ -211,7 +211,7 @@ class Fanout:
         delivery.release = release_of(self.api, delivery.release, child)
         number, deployment = delivery.release["Version"], child.deployment
         self.log.info(f"{delivery.place}: {number}: {deployment.link or deployment.id}")
-        self.log.verbose(f"Deployment {deployment.id}, task {deployment.task.id}")
+        self.log.verbose(f"{deployment.id}, task {deployment.task.id}")
         delivery.watch = None
         if not self.terms.waits:
             self.log.highlight(

@@ -1,0 +1,4098 @@
+# Octopus - Run Runbook
+#
+# A step of Octopus Deploy, made by octosteps. Do not edit it here: the next publication replaces it.
+# Change step_templates/run-runbook.yaml or templates/steps/run_runbook.py, then run: octosteps build
+#
+# spec: step_templates/run-runbook.yaml
+# id: 0f4d5a37-6c1b-4d8e-a1f0-93b7c2d85e14
+# revision: 1
+# digest: sha256:45e129d0e43c4cfac4df0a33d34d4804e9dff0e283532dc57ffe1c4fe8e9fb63
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import json
+import random
+import re
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from types import TracebackType
+from typing import (
+    Any,
+    Callable,
+    Container,
+    IO,
+    Iterable,
+    Iterator,
+    Mapping,
+    NamedTuple,
+    NoReturn,
+    Optional,
+    Sequence,
+)
+
+# ---- generator/runtime/moments.py ----
+
+UNIT_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+DURATION_PATTERN = re.compile(r"(?:[0-9]+[dhms]\s*)+", re.IGNORECASE)
+MOMENT_PATTERN = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:\.(?P<fraction>[0-9]+))?"
+    r"\s*(?P<zone>[Zz]|[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)+|UTC)?"
+)
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WEEKLY_PATTERN = re.compile(
+    r"(?:(?P<day>mon|tue|wed|thu|fri|sat|sun)[a-z]*\s+)?(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})\s+"
+    r"(?P<zone>Z|UTC|[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)+)",
+    re.IGNORECASE,
+)
+
+
+def parse_duration(text: str) -> timedelta:
+    """`90s`, `30m`, `2h`, `1d`, `1h30m`: a number without a unit is refused (ValueError), it could mean anything."""
+    if not DURATION_PATTERN.fullmatch(text.strip()):
+        raise ValueError(f"{text!r} is not a duration such as 90s, 30m, 2h, 1d or 1h30m")
+    parts = re.findall(r"([0-9]+)([dhms])", text.lower())
+    try:
+        return timedelta(seconds=sum(int(number) * UNIT_SECONDS[unit] for number, unit in parts))
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than any calendar") from None
+
+
+def parse_moment(text: str, now: Optional[datetime] = None) -> datetime:
+    """ISO 8601 with an offset, `Z` or the name of a zone; or `+90m` from `now`. Always aware.
+
+    Raises ValueError: no zone, a zone that this Python has no data for, a local time that the clock change skips or repeats.
+    """
+    stripped = text.strip()
+    if stripped.startswith("+"):
+        return (now or datetime.now(timezone.utc)) + parse_duration(stripped[1:])
+    match = MOMENT_PATTERN.fullmatch(stripped)
+    if match is None:
+        raise ValueError(
+            f"{text!r} is neither a moment such as 2026-08-01T10:00+02:00 nor a delay such as +90m"
+        )
+    try:
+        naive = datetime.fromisoformat(match.group("date") + "T" + match.group("time"))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a moment: {error}") from None
+    naive = naive.replace(microsecond=int((match.group("fraction") or "0").ljust(6, "0")[:6]))
+    zone = match.group("zone")
+    if zone is None:
+        raise ValueError(f"{text!r} has no zone: add an offset such as +02:00 or Z")
+    if zone in ("Z", "z", "UTC") or zone[0] in "+-":
+        return naive.replace(tzinfo=find_zone(zone))
+    return in_named_zone(naive, zone)
+
+
+def in_named_zone(naive: datetime, name: str) -> datetime:
+    """`naive` as the wall clock of the zone shows it; ValueError where that is no single moment."""
+    zone = find_zone(name)
+    first, second = naive.replace(tzinfo=zone), naive.replace(tzinfo=zone, fold=1)
+    if first.utcoffset() != second.utcoffset():
+        raise ValueError(
+            f"the clock change makes {naive} in {name} ambiguous or skips it: write the offset instead"
+        )
+    return first
+
+
+def parse_start(text: str, now: Optional[datetime] = None) -> datetime:
+    """A moment or delay as `parse_moment` reads it, or the next `22:00 +02:00`, `Mon 22:00 Europe/Berlin`. Never in the past.
+
+    Where a clock change skips such a time of day, it is as much later as the clock was set forward; where it repeats it, the
+    first one counts. A date written out in full must be unambiguous.
+    """
+    moment = now or datetime.now(timezone.utc)
+    match = WEEKLY_PATTERN.fullmatch(text.strip())
+    if match is None:
+        start = parse_moment(text, moment)
+        if start < moment:
+            raise ValueError(f"{text!r} lies in the past")
+        return start
+    day = (match.group("day") or "").lower()[:3]
+    zone = find_zone(match.group("zone"))
+    try:
+        hour, minute = int(match.group("hour")), int(match.group("minute"))
+        local = moment.astimezone(zone).replace(tzinfo=None)
+        local = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a time of day: {error}") from None
+    for days in range(9):
+        candidate = local + timedelta(days=days)
+        start = candidate.replace(tzinfo=zone).astimezone(timezone.utc)
+        if start > moment and day in ("", WEEKDAYS[candidate.weekday()]):
+            return start
+    raise ValueError(f"{text!r} never comes")  # not reached: every weekday comes within eight days
+
+
+def find_zone(name: str) -> Any:
+    """An offset or a named zone as tzinfo; ValueError where Python has no data for it."""
+    if name in ("Z", "z", "UTC"):
+        return timezone.utc
+    if name[0] in "+-":
+        hours, minutes = int(name[1:3]), int(name[-2:])
+        if hours > 23 or minutes > 59:
+            raise ValueError(f"{name!r} is an offset that no place has")
+        offset = timedelta(hours=hours, minutes=minutes)
+        return timezone(-offset if name[0] == "-" else offset)
+    try:
+        from zoneinfo import ZoneInfo
+
+        return ZoneInfo(name)
+    except (ImportError, KeyError, ValueError, OSError):
+        raise ValueError(
+            f"this Python has no data for the zone {name}: write the offset instead, such as +02:00"
+        ) from None
+
+
+def moment_or_none(value: Any) -> Optional[datetime]:
+    """A moment in a document of Octopus; None when there is none or it is written otherwise."""
+    try:
+        return parse_moment(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def spoken(length: timedelta) -> str:
+    """`length` for people: 45 s, 3 m 20 s, 2 h 5 m, 1 d 3 h; never more than two units."""
+    seconds = max(0, round(length.total_seconds()))
+    for unit, size, lower, lower_size in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if seconds >= size:
+            rest = seconds % size // lower_size
+            return f"{seconds // size} {unit}" + (f" {rest} {lower}" if rest else "")
+    return f"{seconds} s"
+
+
+# ---- generator/runtime/activities.py ----
+
+STEP_TITLE = re.compile(r"Step [0-9]+(?:\.[0-9]+)?: ", re.IGNORECASE)
+TROUBLE_LEVELS = ("Warning", "Error", "Fatal")
+
+
+class StepState(NamedTuple):
+    """One step of a task: `title` as the log shows it, `name` without its number."""
+
+    title: str
+    name: str
+    status: str
+    started: Optional[datetime]
+    ended: Optional[datetime]
+
+    def __str__(self) -> str:
+        """For people, with the times that the server tells: a poll may come later."""
+        if self.started and self.ended:
+            return f"{self.title}: {self.status} after {spoken(self.ended - self.started)}"
+        return f"{self.title}: {self.status}" + (
+            f" since {self.started:%H:%M:%S} UTC" if self.started else ""
+        )
+
+
+def step_states(details: Mapping[str, Any]) -> list[StepState]:
+    """The steps in a task's details. Source: docs, API reference, tasks; titles read "Step 1: Name" (Chain Deployment)."""
+    found = []
+    for root in details.get("ActivityLogs") or ():
+        for step in root.get("Children") or ():
+            found.append(step_state(step))
+            numbered = [
+                child for child in step.get("Children") or () if STEP_TITLE.match(child.get("Name") or "")
+            ]
+            found.extend(step_state(child) for child in numbered)
+    return found
+
+
+def step_state(activity: Mapping[str, Any]) -> StepState:
+    title = activity.get("Name") or ""
+    return StepState(
+        title=title,
+        name=STEP_TITLE.sub("", title, count=1).strip(),
+        status=activity.get("Status") or "",
+        started=moment_or_none(activity.get("Started")),
+        ended=moment_or_none(activity.get("Ended")),
+    )
+
+
+class Trouble(NamedTuple):
+    """A warning or an error in a task's log. `key` tells it from all others of the task."""
+
+    key: str
+    level: str
+    where: str
+    text: str
+
+
+def troubles(details: Mapping[str, Any]) -> list[Trouble]:
+    """Every warning and error in a task's details, in the order of the log's tree."""
+    found: list[Trouble] = []
+    for root in details.get("ActivityLogs") or ():
+        collect_troubles(root, "", found)
+    return found
+
+
+def collect_troubles(activity: Mapping[str, Any], above: str, found: list[Trouble]) -> None:
+    name = activity.get("Name") or ""
+    where = name if STEP_TITLE.match(name) else above
+    for order, element in enumerate(activity.get("LogElements") or ()):
+        level = element.get("Category") or ""
+        if level in TROUBLE_LEVELS:
+            text = element.get("MessageText") or ""
+            mark = element.get("Number") if element.get("Number") is not None else order
+            key = f"{activity.get('Id') or name} {mark} {element.get('OccurredAt')} {text}"
+            found.append(Trouble(key, level, where, text))
+    for child in activity.get("Children") or ():
+        collect_troubles(child, where, found)
+
+
+# ---- generator/runtime/versions.py ----
+
+VERSION_PATTERN = re.compile(
+    r"[vV]?(?P<numbers>[0-9]+(?:\.[0-9]+){0,3})"
+    r"(?:-(?P<prerelease>[0-9A-Za-z.-]+))?"
+    r"(?:\+(?P<metadata>[0-9A-Za-z.-]+))?"
+)
+WILDCARD_PATTERN = re.compile(r"(?:[0-9]+\.){0,3}\*")
+
+
+class Version(NamedTuple):
+    """A release number; `numbers` always has four places, so that `1.0` is `1.0.0`."""
+
+    text: str
+    numbers: tuple[int, ...]
+    prerelease: tuple[str, ...]
+
+    def rank(self) -> tuple[Any, ...]:
+        """Sorts by SemVer precedence; build metadata does not count, pre-release words ignore case as in NuGet."""
+        words = tuple(
+            (0, int(word), "") if word.isdigit() else (1, 0, word.lower()) for word in self.prerelease
+        )
+        return (self.numbers, not words, words)
+
+
+def parse_version(text: str) -> Version:
+    """`text` as a number of one to four places with an optional pre-release; ValueError when it is none."""
+    match = VERSION_PATTERN.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a version")
+    numbers = [int(number) for number in match.group("numbers").split(".")]
+    prerelease = match.group("prerelease")
+    return Version(
+        text=text.strip(),
+        numbers=tuple(numbers + [0] * (4 - len(numbers))),
+        prerelease=tuple(prerelease.split(".")) if prerelease else (),
+    )
+
+
+def version_or_none(text: str) -> Optional[Version]:
+    try:
+        return parse_version(text)
+    except ValueError:
+        return None
+
+
+class VersionRange(NamedTuple):
+    """What a version may be: between two ends, or beginning with `prefix` (of `2026.4.*`)."""
+
+    text: str
+    low: Optional[Version] = None
+    includes_low: bool = False
+    high: Optional[Version] = None
+    includes_high: bool = False
+    prefix: Optional[tuple[int, ...]] = None
+
+    @property
+    def is_exact(self) -> bool:
+        return self.low is not None and self.low == self.high
+
+    def admits(self, version: Version) -> bool:
+        if self.prefix is not None:
+            return version.numbers[: len(self.prefix)] == self.prefix
+        if self.low is not None:
+            below = version.rank() < self.low.rank()
+            if below or (version.rank() == self.low.rank() and not self.includes_low):
+                return False
+        if self.high is not None:
+            above = version.rank() > self.high.rank()
+            if above or (version.rank() == self.high.rank() and not self.includes_high):
+                return False
+        return True
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_version_range(text: str) -> VersionRange:
+    """An exact version `1.2.3`, a wildcard `2026.4.*`, or a NuGet range such as `[1.0,2.0)`, `[1.0,)`, `[1.0]`.
+
+    A lone version means exactly that one. By precedence `2.0.0-rc.1` comes before `2.0.0`, and so lies in `[1.0,2.0)`.
+    Raises ValueError with what is wrong.
+    """
+    stripped = text.strip()
+    if WILDCARD_PATTERN.fullmatch(stripped):
+        numbers = stripped.split(".")[:-1]
+        return VersionRange(stripped, prefix=tuple(int(number) for number in numbers))
+    if not stripped.startswith(("[", "(")):
+        try:
+            version = parse_version(stripped)
+        except ValueError:
+            raise ValueError(
+                f"{text!r} is neither a version, nor 2026.4.*, nor a range such as [1.0,2.0)"
+            ) from None
+        return VersionRange(stripped, version, True, version, True)
+    if not stripped.endswith(("]", ")")):
+        raise ValueError(f"the range {text!r} must end with ] or )")
+    ends = [end.strip() for end in stripped[1:-1].split(",")]
+    includes_low, includes_high = stripped[0] == "[", stripped[-1] == "]"
+    if len(ends) == 1:
+        if not (includes_low and includes_high and ends[0]):
+            raise ValueError(f"the range {text!r} must have two ends, or be one version in [ ]")
+        ends = ends * 2
+    if len(ends) != 2 or not (ends[0] or ends[1]):
+        raise ValueError(f"the range {text!r} must have one or two ends")
+    low = parse_version(ends[0]) if ends[0] else None
+    high = parse_version(ends[1]) if ends[1] else None
+    if low is not None and high is not None:
+        empty = low.rank() > high.rank()
+        if empty or (low.rank() == high.rank() and not (includes_low and includes_high)):
+            raise ValueError(f"no version lies in the range {text!r}")
+    return VersionRange(stripped, low, includes_low, high, includes_high)
+
+
+# ---- generator/runtime/parameters.py ----
+
+EXPRESSION_OPENER = "#" + "{"
+EXPRESSION = re.compile("#" + r"\{[^{}]*\}")
+
+
+class Secret:
+    """A value that no `repr`, message or format shows; only `reveal()` gives it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "********"
+
+    def __format__(self, specification: str) -> str:
+        return "********"
+
+
+class Reference:
+    """A parameter that stands for a document of Octopus: an account, certificate or package.
+
+    Its fields arrive as variables of their own, `<parameter>.Thumbprint` (source: docs, Certificate variables, Account
+    variables) or `Octopus.Action.Package[<parameter>].PackageId` (source: docs, Reference files within a package).
+    """
+
+    def __init__(self, id: str, prefix: str, read: Callable[[str], str]) -> None:
+        self.id = id
+        self._prefix = prefix
+        self._read = read
+
+    def value(self, field: str) -> str:
+        return self._read(self._prefix + "." + field)
+
+    def secret(self, field: str) -> Secret:
+        return Secret(self.value(field))
+
+    def __repr__(self) -> str:
+        return "Reference({!r})".format(self.id)
+
+
+class FormFault(NamedTuple):
+    """One bad value: the label that people see, and what is wrong."""
+
+    label: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.message}"
+
+
+def parse_lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def parse_pairs(text: str) -> dict[str, str]:
+    """`name = value` lines in their order; an `=` inside a value is kept.
+
+    `name = <<END` begins a value of several lines, kept as they are up to a line `END` (any word). A fault names the line
+    by its number only, for a value may be secret.
+    """
+    pairs: dict[str, str] = {}
+    lines = text.splitlines()
+    position = 0
+    while position < len(lines):
+        line = lines[position]
+        position += 1
+        if not line.strip():
+            continue
+        name, separator, value = line.partition("=")
+        name, value = name.strip(), value.strip()
+        if not separator or not name:
+            raise ValueError(f"line {position} is not of the form: name = value")
+        if name in pairs:
+            raise ValueError(f"{name!r} is given twice")
+        if value.startswith("<<") and value[2:].isidentifier():
+            try:
+                end = [one.strip() for one in lines].index(value[2:], position)
+            except ValueError:
+                raise ValueError(f"the value of {name!r} has no end: a line {value[2:]}") from None
+            value, position = "\n".join(lines[position:end]), end + 1
+        pairs[name] = value
+    return pairs
+
+
+def parse_boolean(text: str) -> bool:
+    """A checkbox: True or False, ignoring case."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither True nor False")
+    return text.lower() == "true"
+
+
+def parse_integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a whole number") from None
+
+
+def parse_choice(text: str, choices: Mapping[str, str]) -> str:
+    """The chosen key; its label is understood too, ignoring case, since expressions often give what people see."""
+    if text in choices:
+        return text
+    for key, label in choices.items():
+        if text.lower() in (key.lower(), label.lower()):
+            return key
+    raise ValueError("{!r} is none of: {}".format(text, ", ".join(choices)))
+
+
+# The types whose typed value depends on the text alone. `step` is a step's name, `worker_pool` an id.
+PLAIN_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "text": str,
+    "lines": parse_lines,
+    "pairs": parse_pairs,
+    "boolean": parse_boolean,
+    "integer": parse_integer,
+    "duration": parse_duration,
+    "moment": parse_moment,
+    "secret": Secret,
+    "version_range": parse_version_range,
+    "step": str,
+    "worker_pool": str,
+}
+
+
+def parse_value(entry: Mapping[str, Any], text: str, read: Callable[[str], str]) -> Any:
+    """The typed value of one row of the parameter table; ValueError with what is wrong."""
+    kind, variable = entry["type"], entry["variable"]
+    if kind == "choice":
+        return parse_choice(text, entry["choices"])
+    if kind == "package":
+        return Reference(text, f"Octopus.Action.Package[{variable}]", read)
+    if kind == "certificate" or kind.endswith("_account"):
+        return Reference(text, variable, read)
+    return PLAIN_PARSERS[kind](text)
+
+
+def is_unresolved(text: str) -> bool:
+    """Whether an expression in `text` was left as it is: Octopus writes unknown ones back."""
+    return EXPRESSION_OPENER in text
+
+
+class Parameters:
+    """The typed values as attributes, None where a field is not set, and `step`, the handle to everything else."""
+
+    step: Any
+
+    def __init__(self, values: Mapping[str, Any], labels: Mapping[str, str]) -> None:
+        self._values = dict(values)
+        self._labels = dict(labels)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_values"][name]
+        except KeyError:
+            raise AttributeError(f"no parameter is named {name!r}") from None
+
+    def label(self, key: str) -> str:
+        """The field's name as people see it."""
+        return self._labels[key]
+
+
+class ParsedForm(NamedTuple):
+    """What one reading of the form gave: values, faults by label, and the labels of optional fields left unresolved."""
+
+    parameters: Parameters
+    faults: Sequence[FormFault]
+    unresolved: Sequence[tuple[str, str]]
+
+
+def reads(**grammars: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Gives `main` grammars for fields of its own: `grammar(value)` replaces a value that is set, or raises ValueError.
+
+    So that those faults are reported together with all others, before anything is done.
+    """
+
+    def mark(main: Any) -> Any:
+        main.grammars = grammars
+        return main
+
+    return mark
+
+
+def parse_parameters(
+    table: Sequence[Mapping[str, Any]],
+    read: Callable[[str], str],
+    grammars: Optional[Mapping[str, Callable[[Any], Any]]] = None,
+) -> ParsedForm:
+    """Reads every row of `table` (`key, variable, label, type, required, choices`); never raises for a bad value."""
+    values: dict[str, Any] = {}
+    labels: dict[str, str] = {}
+    faults: list[FormFault] = []
+    unresolved: list[tuple[str, str]] = []
+    for entry in table:
+        key, label = entry["key"], entry["label"]
+        values[key], labels[key] = None, label
+        text = read(entry["variable"]).strip()
+        if entry["type"] == "package" and not text:
+            text = read("Octopus.Action.Package[{}].PackageId".format(entry["variable"])).strip()
+        if entry["type"] in ("lines", "pairs") and is_unresolved(text) and not EXPRESSION.fullmatch(text):
+            # Leaving the whole field out, or taking the expression for a name, could widen what the others mean.
+            left = ", ".join(dict.fromkeys(EXPRESSION.findall(text))) or "an expression"
+            faults.append(FormFault(label, f"{left} was not resolved"))
+            continue
+        if not text or is_unresolved(text):
+            shown = "its expression" if entry["type"] == "secret" else text
+            if entry["required"]:
+                faults.append(
+                    FormFault(label, f"{shown} was not resolved" if text else "a value is required")
+                )
+            elif text:
+                unresolved.append((label, shown))
+            continue
+        try:
+            value = parse_value(entry, text, read)
+            grammar = (grammars or {}).get(key)
+            values[key] = grammar(value) if grammar else value
+        except ValueError as error:
+            faults.append(FormFault(label, str(error)))
+    return ParsedForm(Parameters(values, labels), faults, unresolved)
+
+
+# ---- generator/runtime/log.py ----
+
+HELPERS = (
+    "get_octopusvariable",
+    "set_octopusvariable",
+    "createartifact",
+    "updateprogress",
+    "failstep",
+    "printverbose",
+    "printhighlight",
+    "printwait",
+    "printwarning",
+)
+
+# The parser of service messages finds an opener anywhere in a line, and its state survives line ends (source: Calamari,
+# ServiceMessageParser). So a pair of hashes is parted wherever an opener could follow, in this text or in the next one.
+SERVICE_MESSAGE_OPENER = re.compile(r"#(?=[\r\n]*#[\r\n]*(?:o|\Z))|#(?=[\r\n]*\Z)", re.IGNORECASE)
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def neutralised(text: str) -> str:
+    """`text` without anything that Octopus would take for a service message, nor control characters."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return SERVICE_MESSAGE_OPENER.sub("# ", CONTROL_CHARACTER.sub("?", lines))
+
+
+def unexpandable(text: str) -> str:
+    """`text` as an output value: Octopus evaluates values again wherever they are read, so no expression may open in it."""
+    return text.replace("#" + "{", "# {")
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def prepare_console(streams: tuple[Any, ...], platform: str) -> None:
+    """Lets `streams` write any character, in the encoding that Octopus reads.
+
+    UTF-8, on Windows the OEM code page (source: Calamari and Tentacle, SilentProcessRunner); what that cannot hold is
+    written as an escape and never raises.
+    """
+    encoding = "oem" if platform == "win32" else "utf-8"
+    for stream in streams:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+class Log:
+    """Writes to the task log; every text is neutralised. `helpers` is the main script's `globals()`."""
+
+    def __init__(self, helpers: Mapping[str, Any], write: Callable[[str], object] = print) -> None:
+        missing = [name for name in HELPERS if not callable(helpers.get(name))]
+        if missing:
+            raise SystemExit(
+                "This script runs inside Octopus, or by `octosteps run`: there is no {}().".format(missing[0])
+            )
+        self._helpers = {name: helpers[name] for name in HELPERS}
+        self._write = write
+
+    def info(self, text: str) -> None:
+        self._write(neutralised(text))
+
+    def verbose(self, text: str) -> None:
+        self._helpers["printverbose"](neutralised(text))
+
+    def highlight(self, text: str) -> None:
+        self._helpers["printhighlight"](neutralised(text))
+
+    def waiting(self, text: str) -> None:
+        self._helpers["printwait"](neutralised(text))
+
+    def warning(self, text: str) -> None:
+        self._helpers["printwarning"](neutralised(text))
+
+    def error(self, text: str) -> None:
+        """An error in the log that does not fail the step. There is no helper for it, only the service message (source: docs,
+        Logging messages from scripts)."""
+        for line in ("##" + "octopus[stdout-error]", neutralised(text), "##" + "octopus[stdout-default]"):
+            self._write(line)
+
+    def progress(self, percentage: int, message: str) -> None:
+        """Shows `message` beside the step. It is never left out: `updateprogress` raises without one (source: Calamari)."""
+        self._helpers["updateprogress"](max(0, min(100, percentage)), one_line(message))
+
+    def read(self, name: str) -> str:
+        """The variable's value; "" when there is none, on servers before 2023.3.1477 too, where a missing one raises."""
+        try:
+            return self._helpers["get_octopusvariable"](name) or ""
+        except KeyError:
+            return ""
+
+    def output(self, name: str, value: str) -> None:
+        self._helpers["set_octopusvariable"](name, unexpandable(value))
+
+    def artifact(self, path: str, name: str) -> None:
+        """Announces a file that Octopus collects when the script has ended: it must stay as it is until then."""
+        self._helpers["createartifact"](path, name)
+
+    def fail(self, sentence: str) -> NoReturn:
+        """Ends the script; `sentence` becomes the step's error message. The helper raises SystemExit."""
+        self._helpers["failstep"](one_line(sentence))
+        sys.exit(1)
+
+
+# ---- generator/runtime/step.py ----
+
+MISCONFIGURED = "misconfigured"
+
+REFUSED_BY_SERVER = "refused by the server"
+CHILD_FAILED = "child failed"
+TIMED_OUT = "timed out"
+CANCELLED = "cancelled"
+GAVE_UP = "gave up on the API"
+
+
+class StepFailure(Exception):
+    """The step fails with one sentence; `kind` is one of the words above and begins it."""
+
+    def __init__(self, kind: str, sentence: str) -> None:
+        super().__init__(f"{kind}: {sentence}")
+        self.kind = kind
+        self.sentence = sentence
+
+
+class Step:
+    """What an entry script reaches beside its parameters: the log, Octopus' variables, outputs, artifacts, the result."""
+
+    def __init__(self, log: Log, about: Mapping[str, Any]) -> None:
+        self.log = log
+        self.about = about
+        self.result: dict[str, Any] = {}
+        self.outputs: dict[str, str] = {}
+
+    def variable(self, name: str) -> str:
+        """A variable of Octopus; "" when it is missing or its expression was left unresolved."""
+        value = self.log.read(name)
+        return "" if is_unresolved(value) else value
+
+    def output(self, name: str, value: str) -> None:
+        """Sets an output variable for the steps that follow."""
+        self.outputs[name] = value
+        self.log.output(name, value)
+
+    def artifact(self, filename: str, text: str) -> None:
+        """Attaches a text file to the task. `filename` may hold anything; the file on disk is named safely."""
+        safe = safe_filename(filename)
+        path = safe.encode("ascii", "replace").decode().replace("?", "_").replace(" ", "_")
+        with open(path, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - pathlib costs start-up time
+            file.write(text)
+        self.log.artifact(path, safe)
+
+    def fail(self, kind: str, sentence: str) -> NoReturn:
+        raise StepFailure(kind, sentence)
+
+
+def safe_filename(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in " ._-" else "_" for letter in name)
+
+
+def result_name(step: Step) -> str:
+    """How the artifact with the step's result is named."""
+    action = step.variable("Octopus.Action.Name") or str(step.about.get("name"))
+    return safe_filename(f"{action}.result.json")
+
+
+def run_step(
+    main: Callable[[Any], object],
+    about: Mapping[str, Any],
+    table: Sequence[Mapping[str, Any]],
+    helpers: Mapping[str, Any],
+) -> None:
+    """Runs `main` with the values of the form. A StepFailure becomes the step's one error sentence (exit code 255)."""
+    prepare_console((sys.stdout, sys.stderr), sys.platform)
+    step = Step(Log(helpers), about)
+    failure: Optional[StepFailure] = None
+    try:
+        main(read_form(step, table, getattr(main, "grammars", {})))
+    except StepFailure as error:
+        failure = error
+    write_result(step, failure)
+    if failure is not None:
+        step.log.fail(str(failure))
+
+
+def read_form(step: Step, table: Sequence[Mapping[str, Any]], grammars: Mapping[str, Any]) -> Any:
+    """The typed values; a StepFailure that names every bad one."""
+    form = parse_parameters(table, step.log.read, grammars)
+    for label, text in form.unresolved:
+        # The parent's tenant is the default of a field and simply absent from an untenanted deployment.
+        quiet = one_line(text).startswith("#" + "{Octopus.Deployment.Tenant.")
+        tell = step.log.verbose if quiet else step.log.warning
+        tell(f"{label}: {text} was not resolved, so that the field counts as not set.")
+    if form.faults:
+        step.fail(MISCONFIGURED, "; ".join(str(fault) for fault in form.faults))
+    form.parameters.step = step
+    return form.parameters
+
+
+def write_result(step: Step, failure: Optional[StepFailure]) -> None:
+    """The whole outcome as one JSON file among the task's artifacts."""
+    import json
+
+    document = {
+        "step": step.about.get("name"),
+        "spec": step.about.get("id"),
+        "revision": step.about.get("revision"),
+        "succeeded": failure is None,
+        "failure": None if failure is None else {"kind": failure.kind, "message": failure.sentence},
+        "outputs": step.outputs,
+    }
+    document.update(step.result)
+    step.artifact(result_name(step), json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+# ---- generator/runtime/transport.py ----
+
+class ConnectionMisconfigured(StepFailure):
+    """No request can succeed before somebody changes the connection fields."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(MISCONFIGURED, sentence)
+
+
+class HttpRequest(NamedTuple):
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: Optional[bytes]
+
+
+class HttpAnswer(NamedTuple):
+    """`headers` by lower-case name."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Transport = Callable[[HttpRequest, float], HttpAnswer]
+
+
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Hands redirects to us: urllib would carry the key to whatever host the answer names."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        return None
+
+
+def urllib_transport(ca: str) -> Transport:
+    """Sends by urllib, through the proxies of the environment. `ca` is a file or PEM text to trust as well, or ""."""
+    openers: dict[str, urllib.request.OpenerDirector] = {}
+
+    def send(request: HttpRequest, timeout: float) -> HttpAnswer:
+        scheme = request.url.partition(":")[0]
+        if scheme not in openers:
+            openers[scheme] = make_opener(scheme, ca)
+        wire = urllib.request.Request(
+            request.url, data=request.body, headers=dict(request.headers), method=request.method
+        )
+        try:
+            with openers[scheme].open(wire, timeout=timeout) as answer:
+                return HttpAnswer(answer.status, lower_names(answer.headers), answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return HttpAnswer(error.code, lower_names(error.headers), error.read())
+
+    return send
+
+
+def make_opener(scheme: str, ca: str) -> urllib.request.OpenerDirector:
+    """What `urllib.request.build_opener` makes, but without the trust store where it is not needed: loading it takes 20 ms."""
+    opener = urllib.request.OpenerDirector()
+    handlers: list[Any] = [
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        NoRedirects(),
+        urllib.request.HTTPErrorProcessor(),
+    ]
+    if scheme == "https":
+        handlers.append(urllib.request.HTTPSHandler(context=tls_context(ca)))
+    for handler in handlers:
+        opener.add_handler(handler)
+    return opener
+
+
+def lower_names(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def tls_context(ca: str) -> Any:
+    """Verifies always: against the interpreter's own store and `ca`."""
+    import ssl
+
+    context = ssl.create_default_context()
+    if ca:
+        try:
+            if ca.lstrip().startswith("-----BEGIN"):
+                context.load_verify_locations(cadata=ca)
+            else:
+                context.load_verify_locations(cafile=ca)
+        except (OSError, ValueError) as error:
+            raise ConnectionMisconfigured(f"the CA file cannot be read: {error}") from None
+    return context
+
+
+# ---- generator/runtime/api.py ----
+
+USER_AGENT = "octosteps"
+FIRST_PATIENCE = (
+    60.0  # seconds, while the server has never answered: then a wrong address is the likelier cause
+)
+USUAL_PATIENCE = 300.0
+REQUEST_TIMEOUT = 60.0
+LONGEST_PAUSE = 30.0
+LONGEST_RETRY_AFTER = 120.0
+PAGE_SIZE = 100
+IDS_PER_REQUEST = 200  # an id takes some 20 bytes of the URL
+TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
+REDIRECTS = (301, 302, 303, 307, 308)
+
+# The permission that a request most likely lacks, by the first word of its path within the space.
+PERMISSIONS: Mapping[tuple[str, str], str] = {
+    ("GET", "projects"): "ProjectView (and ReleaseView for releases)",
+    ("GET", "environments"): "EnvironmentView",
+    ("GET", "tenants"): "TenantView",
+    ("GET", "channels"): "ProjectView",
+    ("GET", "releases"): "ReleaseView",
+    ("GET", "deployments"): "DeploymentView",
+    ("POST", "deployments"): "DeploymentCreate",
+    ("GET", "tasks"): "TaskView",
+    ("POST", "tasks"): "TaskCancel",
+    ("GET", "interruptions"): "InterruptionView",
+    ("GET", "runbooks"): "RunbookView",
+    ("GET", "runbooksnapshots"): "RunbookView",
+    ("GET", "runbookruns"): "RunbookRunView",
+    ("POST", "runbookruns"): "RunbookRunCreate",
+}
+
+
+class ApiError(StepFailure):
+    """The server's refusal, in its own words, with what to fix."""
+
+    def __init__(
+        self, request: str, status: int, message: str, *, hint: str = "", retry_after: float = 0.0
+    ) -> None:
+        words = f"{request}: {status} {message}".rstrip() + (f" ({hint})" if hint else "")
+        super().__init__(REFUSED_BY_SERVER, words)
+        self.status = status
+        self.message = message
+        self.retry_after = retry_after
+
+
+class ApiUnreachable(StepFailure):
+    """A read brought no usable answer within its patience."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(GAVE_UP, sentence)
+
+
+class LostAnswer(StepFailure):
+    """Whether a write took place is not known."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(GAVE_UP, sentence)
+
+
+def parse_server_url(text: str) -> str:
+    """The server's address without a trailing slash; a virtual directory stays, what a browser adds goes."""
+    try:
+        parts = urllib.parse.urlsplit(text.strip())
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or len(text.split()) != 1 or not text.isprintable():
+        raise ValueError(f"{text!r} is not an address such as https://octopus.example.com")
+    if parts.username or parts.password:
+        raise ValueError("the address must not hold a user or password")
+    path = parts.path.rstrip("/")
+    for ending in ("/app", "/api"):
+        if path.lower().endswith(ending):
+            path = path[: -len(ending)]
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def credential_headers(credential: Secret) -> dict[str, str]:
+    """`API-...` is an API key, anything else an access token."""
+    text = credential.reveal().strip()
+    if text.upper().startswith("API-"):
+        return {"X-Octopus-ApiKey": text}
+    return {"Authorization": "Bearer " + text}
+
+
+def parse_credential(credential: Secret) -> Secret:
+    """The credential if it can stand in a header; the ValueError does not show it."""
+    text = credential.reveal().strip()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(
+            "this is neither an API key nor an access token: it holds spaces, line breaks or other signs"
+        )
+    return Secret(text)
+
+
+def token_expiry(credential: Secret) -> Optional[float]:
+    """When an access token ends, in seconds since 1970; None for API keys and tokens that do not say."""
+    import base64
+
+    parts = credential.reveal().split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return float(claims["exp"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def refusal_text(answer: HttpAnswer) -> str:
+    """ErrorMessage and Errors[] in one sentence; both are used by real servers (source: go-octopusdeploy, APIError)."""
+    try:
+        document = json.loads(answer.body)
+        texts = [document.get("ErrorMessage") or "", *(document.get("Errors") or [])]
+    except (ValueError, AttributeError, TypeError):
+        return "" if not answer.body.strip() else "the answer is not from Octopus, perhaps from a proxy"
+    return " ".join(str(text).strip() for text in texts if text)
+
+
+def likely_cause(method: str, path: str, status: int) -> str:
+    """What to fix, in words."""
+    if status == 401:
+        return "the API key or access token is wrong, or has expired"
+    words = urllib.parse.urlsplit(path).path.split("/api/", 1)[-1].split("/")
+    inner = [word for word in words if word and not word.startswith("Spaces-")]
+    permission = PERMISSIONS.get((method, inner[0].lower() if inner else ""), "")
+    if status == 403:
+        return (
+            f"the account lacks a permission, probably {permission}"
+            if permission
+            else "the account lacks a permission"
+        )
+    if status == 404 and permission:
+        return f"it does not exist there, or the account may not see it: that takes {permission}"
+    return ""
+
+
+def retry_after(answer: HttpAnswer, now: float) -> float:
+    """Seconds that the server asks to wait, 0 without a hint. `now` in seconds since 1970."""
+    text = answer.headers.get("retry-after", "").strip()
+    if text.isdigit():
+        return float(text)
+    moment = email.utils.parsedate_tz(text) if text else None
+    return max(0.0, email.utils.mktime_tz(moment) - now) if moment else 0.0
+
+
+def advised_pause(headers: Mapping[str, str]) -> float:
+    """Seconds to leave to others who use the same account, when `Octopus-RateLimit: r=7;t=18` says that few requests are left.
+
+    r = requests left, t = seconds until all are back, l = all of them (source: docs, Rate limiting).
+    """
+    left = advisory(headers.get("octopus-ratelimit", ""))
+    all_of_them = advisory(headers.get("octopus-ratelimit-policy", ""))
+    if "r" not in left or left["r"] >= all_of_them.get("l", 200.0) / 4:
+        return 0.0
+    return min(left.get("t", LONGEST_PAUSE), LONGEST_PAUSE)
+
+
+def advisory(text: str) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for part in text.split(";"):
+        name, _, value = part.strip().partition("=")
+        try:
+            numbers[name] = float(value)
+        except ValueError:
+            continue
+    return numbers
+
+
+class Api:
+    """One server and space. Paths are relative to the space, or begin with `/api`; answers are the JSON documents."""
+
+    def __init__(
+        self,
+        url: str,
+        credential: Secret,
+        *,
+        space: str = "",
+        transport: Transport,
+        tell: Callable[[str], object] = lambda text: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        wall_clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.url = url
+        self.space = space
+        self.clock = clock
+        self.sleep = sleep
+        self.wall_clock = wall_clock
+        self.chance = chance
+        self.tell = tell
+        self.requests = 0
+        self.advised_pause = 0.0
+        self._headers = {
+            "Accept": "application/json",
+            "User-Agent": USER_AGENT,
+            **credential_headers(credential),
+        }
+        self._transport = transport
+        self._has_answered = False
+
+    def get(self, path: str, *, patience: Optional[float] = None, **query: Any) -> Any:
+        """The document at `path`. A list in `query` becomes `a,b`, None leaves a filter out, an empty list is a mistake.
+
+        Raises ApiError at once for a refusal, ApiUnreachable when `patience` seconds brought no usable answer.
+        """
+        target = self._target(path, query)
+        usual = USUAL_PATIENCE if self._has_answered else FIRST_PATIENCE
+        deadline = self.clock() + (usual if patience is None else patience)
+        attempt = 0
+        while True:
+            trouble, wait = self._try_get(target)
+            if not isinstance(trouble, str):
+                return trouble[0]
+            attempt += 1
+            left = deadline - self.clock()
+            if left <= 0:
+                raise ApiUnreachable(f"GET {target}: {trouble}; tried {attempt} times")
+            pause = min(LONGEST_PAUSE, 2.0 ** min(attempt, 10)) * (0.5 + self.chance() / 2)
+            pause = min(max(pause, min(wait, LONGEST_RETRY_AFTER)), left)
+            self.tell(f"GET {target}: {trouble}. Trying again in {pause:.0f} s.")
+            self.sleep(pause)
+
+    def post(self, path: str, body: Mapping[str, Any], *, timeout: float = REQUEST_TIMEOUT) -> Any:
+        """The answer to one POST, which is never repeated here.
+
+        Raises ApiError when the server refused it (429 too: nothing was executed), LostAnswer when that is not known.
+        """
+        target = self._target(path, {})
+        try:
+            answer = self._send("POST", target, json.dumps(body).encode(), timeout)
+        except (OSError, http.client.HTTPException) as error:
+            raise LostAnswer(f"POST {target}: {trouble_in_words(error)}") from None
+        if answer.status in REDIRECTS:
+            raise ConnectionMisconfigured(self._redirect_sentence(answer))
+        if answer.status in (408,) or answer.status >= 500:
+            raise LostAnswer(f"POST {target}: {answer.status} {refusal_text(answer)}")
+        if answer.status >= 400:
+            raise self._refusal("POST", target, answer)
+        try:
+            return json.loads(answer.body) if answer.body.strip() else None
+        except ValueError:
+            raise LostAnswer(f"POST {target}: the answer is not whole, or not from Octopus") from None
+
+    def pages(self, path: str, *, take: int = PAGE_SIZE, **query: Any) -> Iterator[Mapping[str, Any]]:
+        """Every item of a collection, page by page, as long as somebody asks for more."""
+        skip = 0
+        while True:
+            page = self.get(path, skip=skip, take=take, **query)
+            items = page.get("Items") or []
+            yield from items
+            skip += len(items)
+            if not items or skip >= page.get("TotalResults", 0):
+                return
+
+    def by_ids(
+        self, path: str, ids: Sequence[str], *, patience: Optional[float] = None
+    ) -> list[Mapping[str, Any]]:
+        """What the server returns of the documents `ids`; without ids nothing is asked, for that would mean all of them."""
+        wanted = list(dict.fromkeys(ids))
+        found: list[Mapping[str, Any]] = []
+        for start in range(0, len(wanted), IDS_PER_REQUEST):
+            chunk = wanted[start : start + IDS_PER_REQUEST]
+            page = self.get(path, patience=patience, ids=chunk, take=len(chunk))
+            found.extend(item for item in page.get("Items") or () if item["Id"] in chunk)
+        return found
+
+    def web_link(self, document: Mapping[str, Any]) -> str:
+        """The portal's page of `document`, "" without one. Links are relative to the server, virtual directory or not."""
+        path = (document.get("Links") or {}).get("Web") or ""
+        if not path:
+            return ""
+        parts = urllib.parse.urlsplit(self.url)
+        within = parts.path and not (path == parts.path or path.startswith(parts.path + "/"))
+        return f"{parts.scheme}://{parts.netloc}{parts.path if within else ''}{path}"
+
+    def _target(self, path: str, query: Mapping[str, Any]) -> str:
+        """Path and query below the server's address."""
+        pairs = []
+        for name, value in query.items():
+            if isinstance(value, (list, tuple)):
+                if not value:
+                    raise ValueError(
+                        f"an empty {name} would mean all"
+                    )  # source: api-client.ts, ServerTaskWaiter
+                value = ",".join(value)
+            if value is not None:
+                pairs.append((name, str(value)))
+        root = path if path.startswith("/") else f"/api/{self.space}/{path}"
+        return root + ("?" + urllib.parse.urlencode(pairs, safe=",") if pairs else "")
+
+    def _send(self, method: str, target: str, body: Optional[bytes], timeout: float) -> HttpAnswer:
+        headers = dict(self._headers)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        self.requests += 1
+        try:
+            answer = self._transport(HttpRequest(method, self.url + target, headers, body), timeout)
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            if type(reason).__name__ == "SSLCertVerificationError":
+                raise ConnectionMisconfigured(
+                    f"the certificate of {self.url} is not trusted: {getattr(reason, 'verify_message', reason)} "
+                    "(give the field CA file the authority that signed it)"
+                ) from None
+            raise
+        self.advised_pause = advised_pause(answer.headers)
+        return answer
+
+    def _try_get(self, target: str) -> tuple[Any, float]:
+        """The document in a tuple, or the trouble as text; and the seconds that the server asks to wait."""
+        try:
+            answer = self._send("GET", target, None, REQUEST_TIMEOUT)
+            if answer.status in REDIRECTS:
+                answer = self._follow(target, answer)
+        except (OSError, http.client.HTTPException) as error:
+            return trouble_in_words(error), 0.0
+        if answer.status in TRANSIENT_STATUSES:
+            return f"{answer.status} {refusal_text(answer)}".strip(), retry_after(answer, self.wall_clock())
+        if answer.status >= 400:
+            raise self._refusal("GET", target, answer)
+        try:
+            document = json.loads(answer.body)
+        except ValueError:
+            return "the answer is not whole, or not from Octopus (a proxy's page?)", 0.0
+        self._has_answered = True
+        return (document,), 0.0
+
+    def _follow(self, target: str, answer: HttpAnswer) -> HttpAnswer:
+        """The answer behind a redirect that leads to the same host, no less secure; the address is changed for good.
+
+        Any other is refused: the key must not go to a host that nobody named.
+        """
+        location = urllib.parse.urljoin(self.url + target, answer.headers.get("location", ""))
+        old, new = urllib.parse.urlsplit(self.url), urllib.parse.urlsplit(location)
+        upgraded = old.scheme == new.scheme and old.netloc == new.netloc
+        upgraded = upgraded or (
+            old.scheme == "http" and new.scheme == "https" and old.hostname == new.hostname
+        )
+        if not upgraded or not location.endswith(target) or location == self.url + target:
+            raise ConnectionMisconfigured(self._redirect_sentence(answer))
+        self.tell(f"{self.url} redirects to {location[: -len(target)]}, which is used from here on.")
+        self.url = location[: -len(target)]
+        following = self._send("GET", target, None, REQUEST_TIMEOUT)
+        if following.status in REDIRECTS:
+            raise ConnectionMisconfigured(self._redirect_sentence(following))
+        return following
+
+    def _redirect_sentence(self, answer: HttpAnswer) -> str:
+        location = answer.headers.get("location", "an unknown place")
+        return f"{self.url} redirects to {location}, where no key is sent: put the right address into the field Server"
+
+    def _refusal(self, method: str, target: str, answer: HttpAnswer) -> ApiError:
+        return ApiError(
+            f"{method} {target}",
+            answer.status,
+            refusal_text(answer),
+            hint=likely_cause(method, target, answer.status),
+            retry_after=retry_after(answer, self.wall_clock()),
+        )
+
+
+def trouble_in_words(error: Exception) -> str:
+    """A failed exchange for people; urllib wraps the cause in `reason`."""
+    reason = getattr(error, "reason", None) or error
+    return f"{type(reason).__name__}: {reason}" if str(reason) else type(reason).__name__
+
+
+# ---- generator/runtime/lookup.py ----
+
+DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels|Runbooks)-[0-9]+")
+
+
+class NotFound(StepFailure):
+    """Nothing on the server has that name, or the account may not see it."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(MISCONFIGURED, sentence)
+
+
+def find_named(api: Api, collection: str, what: str, name: str) -> Mapping[str, Any]:
+    """The document of `collection` with that name, id or slug; an exact name goes before one in another case.
+
+    `what` says in messages what is looked for. Raises NotFound with near names.
+    """
+    if DOCUMENT_ID.fullmatch(name):
+        found = api.by_ids(collection, [name])
+    else:
+        found = list(api.pages(collection, partialName=name))
+    match = best_match(found, name)
+    if match is None:
+        # The filter knows names only: slugs and near names need the whole list, read only when something is wrong.
+        everything = list(api.pages(collection))
+        match = best_match(everything, name)
+        if match is None:
+            raise NotFound(absence(what, name, [document["Name"] for document in everything]))
+    return match
+
+
+def best_match(documents: list[Mapping[str, Any]], name: str) -> Optional[Mapping[str, Any]]:
+    """By name, then id, then name ignoring case, then slug."""
+    for key, wanted in (("Name", name), ("Id", name)):
+        for document in documents:
+            if document.get(key) == wanted:
+                return document
+    for key in ("Name", "Slug"):
+        for document in documents:
+            if (document.get(key) or "").lower() == name.lower():
+                return document
+    return None
+
+
+def absence(what: str, name: str, names: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
+    return f"there is no {what} {name!r} that this account can see ({hint})"
+
+
+def find_space(api: Api, name: str) -> str:
+    """The space's id. An id is taken as it is: the first request within it shows whether it exists."""
+    if DOCUMENT_ID.fullmatch(name):
+        return name
+    spaces = api.get("/api/spaces/all")
+    match = best_match(spaces, name)
+    if match is None:
+        raise NotFound(absence("space", name, [space["Name"] for space in spaces]))
+    return str(match["Id"])
+
+
+class Place(NamedTuple):
+    """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None).
+
+    With a `runbook` of the project: where that is run. Its run has the fields of a deployment, with a snapshot for a release.
+    """
+
+    project: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    tenant: Optional[Mapping[str, Any]]
+    runbook: Optional[Mapping[str, Any]] = None
+
+    @property
+    def collection(self) -> str:
+        return "runbookRuns" if self.runbook is not None else "deployments"
+
+    @property
+    def frozen_field(self) -> str:
+        """What a deployment or run names as the thing that it carries out."""
+        return "RunbookSnapshotId" if self.runbook is not None else "ReleaseId"
+
+    @property
+    def verb(self) -> str:
+        return "run" if self.runbook is not None else "deployed"
+
+    @property
+    def tenant_id(self) -> Optional[str]:
+        return str(self.tenant["Id"]) if self.tenant is not None else None
+
+    def __str__(self) -> str:
+        what = "{} of ".format(self.runbook["Name"]) if self.runbook is not None else ""
+        where = what + "{} in {}".format(self.project["Name"], self.environment["Name"])
+        return where + (" for {}".format(self.tenant["Name"]) if self.tenant is not None else "")
+
+    def query(self) -> dict[str, Any]:
+        """Filters for a list of deployments. Without a tenant the list holds tenanted ones too: `holds` sorts them out."""
+        query = {
+            "projects": self.project["Id"],
+            "environments": self.environment["Id"],
+            "tenants": self.tenant_id,
+        }
+        return query if self.runbook is None else {**query, "runbooks": self.runbook["Id"]}
+
+    def task_query(self) -> dict[str, Any]:
+        """The same for a list of tasks."""
+        query = {
+            "project": self.project["Id"],
+            "environment": self.environment["Id"],
+            "tenant": self.tenant_id,
+        }
+        if self.runbook is not None:
+            return {**query, "runbook": self.runbook["Id"], "name": "RunbookRun"}
+        return {**query, "name": "Deploy"}
+
+    def holds(self, deployment: Mapping[str, Any]) -> bool:
+        return (
+            deployment["ProjectId"] == self.project["Id"]
+            and deployment["EnvironmentId"] == self.environment["Id"]
+            and (deployment.get("TenantId") or None) == self.tenant_id
+            and deployment.get("RunbookId") == (self.runbook["Id"] if self.runbook is not None else None)
+        )
+
+
+# ---- generator/runtime/connection.py ----
+
+CONNECTION_GRAMMARS: Mapping[str, Callable[[Any], Any]] = {
+    "server": parse_server_url,
+    "api_key": parse_credential,
+}
+
+
+def connect(parameters: Any, limit: timedelta, *, transport: Any = None) -> Api:
+    """The server, account and space that the form names. `limit` is how long this step may have to wait at most."""
+    step = parameters.step
+    api = Api(
+        parameters.server,
+        parameters.api_key,
+        transport=transport or urllib_transport(parameters.ca_file or ""),
+        tell=step.log.info,
+    )
+    expiry = token_expiry(parameters.api_key)
+    if expiry is not None:
+        left = timedelta(seconds=expiry - api.wall_clock())
+        if left.total_seconds() <= 0:
+            step.fail(MISCONFIGURED, f"{parameters.label('api_key')}: the access token has expired")
+        if left < limit:
+            step.log.warning(
+                f"The access token ends in {spoken(left)}, but this step may wait for {spoken(limit)}: "
+                "after that the server refuses every request with 401."
+            )
+    api.space = find_space(api, parameters.space)
+    return api
+
+
+# ---- generator/runtime/tasks.py ----
+
+ALIVE_STATES = ("Queued", "Executing", "Cancelling")
+RUNNING_STATES = ("Executing", "Cancelling")
+CLOCK_TOLERANCE = timedelta(seconds=30)  # between the worker's clock and the server's
+LONGEST_CANCEL = (
+    120.0  # seconds; a task may hang in Cancelling for ever (source: docs, Abandoning stuck tasks)
+)
+CANCEL_INTERVAL = 3.0
+
+
+class Task:
+    """One server task. Its state alone does not tell whether a person is asked: `is_paused` does."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.id: str = document["Id"]
+        self.state: str = document["State"]
+        self.description: str = document.get("Description") or self.id
+        self.error: str = document.get("ErrorMessage") or ""
+        self.deployment_id: str = (document.get("Arguments") or {}).get("DeploymentId") or ""
+        self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
+        self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
+        self.queued = moment_or_none(document.get("QueueTime"))
+        self.started = moment_or_none(document.get("StartTime"))
+        self.completed = moment_or_none(document.get("CompletedTime"))
+        self.was_picked_up: bool = (
+            bool(document.get("HasBeenPickedUpByProcessor")) or self.started is not None
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state in ALIVE_STATES
+
+    @property
+    def is_waiting_in_queue(self) -> bool:
+        """Queued, and nothing of it has begun: a task that waits for a person reads Queued as well."""
+        return self.state == "Queued" and not self.is_paused and not self.was_picked_up
+
+    @property
+    def never_began(self) -> bool:
+        return self.started is None and not self.was_picked_up
+
+    def is_scheduled(self, now: datetime) -> bool:
+        """Queued for a time that has not come."""
+        return self.is_waiting_in_queue and self.queued is not None and self.queued > now + CLOCK_TOLERANCE
+
+    def is_active(self, now: datetime) -> bool:
+        """Executing, Cancelling, waiting for a person, or Queued and due."""
+        return self.is_alive and not self.is_scheduled(now)
+
+    @property
+    def queue_time(self) -> Optional[timedelta]:
+        return self.started - self.queued if self.started and self.queued else None
+
+    @property
+    def run_time(self) -> Optional[timedelta]:
+        return self.completed - self.started if self.started and self.completed else None
+
+
+def utc_now(api: Api) -> datetime:
+    return datetime.fromtimestamp(api.wall_clock(), timezone.utc)
+
+
+def id_number(document_id: str) -> int:
+    """The order in which the server made documents of one kind: the 12 of `Deployments-12`."""
+    return int(document_id.rsplit("-", 1)[-1])
+
+
+def read_tasks(api: Api, ids: Iterable[str], *, patience: Optional[float] = None) -> dict[str, Task]:
+    """The tasks that the server returns of `ids`, by id; without ids nothing is asked, for that would mean all tasks."""
+    return {item["Id"]: Task(item) for item in api.by_ids("tasks", list(ids), patience=patience)}
+
+
+def cancel_task(api: Api, task_id: str, *, longest: float = LONGEST_CANCEL) -> Task:
+    """Asks the server to cancel, and waits until the task has ended or `longest` seconds have gone; the task as last read.
+
+    A lost answer or a refusal is decided by looking: a task that has ended needs no cancelling.
+    """
+    deadline = api.clock() + longest
+    asked = False
+    while True:
+        task = Task(api.get(f"tasks/{task_id}"))
+        left = deadline - api.clock()
+        if not task.is_alive or left <= 0:
+            return task
+        # A second cancel of a task in Cancelling used to mark it failed (source: docs, Manually fail a task).
+        if not asked and task.state != "Cancelling":
+            try:
+                api.post(f"tasks/{task_id}/cancel", {})
+                asked = True
+                continue
+            except LostAnswer as error:
+                api.tell(f"{error}. Looking whether the task was cancelled.")
+            except ApiError as error:
+                if error.status != 429 and Task(api.get(f"tasks/{task_id}")).is_alive:
+                    raise
+        api.sleep(min(CANCEL_INTERVAL, left))
+
+
+def ask_to_cancel(api: Api, task_id: str) -> Task:
+    """Asks the server to cancel, and leaves the waiting to others; the task as last read. Raises ApiError when it is refused."""
+    deadline = api.clock() + LONGEST_CANCEL
+    while True:
+        task = Task(api.get(f"tasks/{task_id}"))
+        if not task.is_alive or task.state == "Cancelling" or api.clock() >= deadline:
+            return task
+        try:
+            api.post(f"tasks/{task_id}/cancel", {})
+            return Task(api.get(f"tasks/{task_id}"))
+        except LostAnswer as error:
+            api.tell(f"{error}. Looking whether the task was cancelled.")
+        except ApiError as error:
+            if error.status != 429 and Task(api.get(f"tasks/{task_id}")).is_alive:
+                raise
+        api.sleep(CANCEL_INTERVAL)
+
+
+# ---- generator/runtime/deployments.py ----
+
+HISTORY_PAGE = 30
+MOST_TENANTS_IN_A_FILTER = 50
+
+
+class Deployment(NamedTuple):
+    """A deployment with its task, for the result of a deployment is its task's."""
+
+    document: Mapping[str, Any]
+    task: Task
+    link: str
+
+    @property
+    def id(self) -> str:
+        return str(self.document["Id"])
+
+    @property
+    def number(self) -> int:
+        """Its place in the order of creation."""
+        return id_number(self.id)
+
+    @property
+    def release_id(self) -> str:
+        return str(self.document.get("RunbookSnapshotId") or self.document["ReleaseId"])
+
+    @property
+    def comments(self) -> str:
+        return self.document.get("Comments") or ""
+
+    @property
+    def created(self) -> Optional[datetime]:
+        return moment_or_none(self.document.get("Created"))
+
+    @property
+    def began(self) -> bool:
+        """Whether it may have changed anything."""
+        return not self.task.never_began
+
+
+def join_tasks(api: Api, documents: list[Mapping[str, Any]]) -> list[Deployment]:
+    """The deployments whose task the server returns, in the same order."""
+    tasks = read_tasks(api, [document["TaskId"] for document in documents if document.get("TaskId")])
+    return [
+        Deployment(document, tasks[document["TaskId"]], api.web_link(document))
+        for document in documents
+        if document.get("TaskId") in tasks
+    ]
+
+
+def deployments_since(api: Api, place: Place, since: Optional[datetime]) -> list[Deployment]:
+    """Those created at or after `since` (all without it), newest first."""
+    return recent_deployments(api, [place], since)
+
+
+def recent_deployments(api: Api, places: Sequence[Place], since: Optional[datetime]) -> list[Deployment]:
+    """Those of one project to any of `places`, created at or after `since` (all without it), newest first: one list for all."""
+    query: dict[str, Any] = {
+        "projects": places[0].project["Id"],
+        "environments": list(dict.fromkeys(place.environment["Id"] for place in places)),
+    }
+    tenants = list(dict.fromkeys(place.tenant_id for place in places))
+    # Where an untenanted place is among them no filter will do; many tenants would make the address too long.
+    if None not in tenants and len(tenants) <= MOST_TENANTS_IN_A_FILTER:
+        query["tenants"] = tenants
+    if places[0].runbook is not None:
+        query["runbooks"] = places[0].runbook["Id"]
+    recent: list[Mapping[str, Any]] = []
+    take = HISTORY_PAGE if len(places) == 1 else PAGE_SIZE
+    for document in api.pages(places[0].collection, take=take, **query):
+        created = moment_or_none(document.get("Created"))
+        if since is not None and created is not None and created < since:
+            break
+        if any(place.holds(document) for place in places):
+            recent.append(document)
+    return join_tasks(api, recent)
+
+
+def living_deployments(api: Api, place: Place) -> list[Deployment]:
+    """Those that have not ended, scheduled ones included, oldest first."""
+    items = api.pages("tasks", active="true", **place.task_query())
+    tasks = {task.deployment_id: task for task in map(Task, items) if task.deployment_id and task.is_alive}
+    if not tasks:
+        return []
+    found = [
+        Deployment(document, tasks[document["Id"]], api.web_link(document))
+        for document in api.by_ids("deployments", list(tasks))
+        if place.holds(document)
+    ]
+    return sorted(found, key=lambda deployment: deployment.number)
+
+
+def find_current(api: Api, place: Place) -> Optional[Deployment]:
+    """The newest that succeeded: what runs there now, as far as the server knows."""
+    for document in api.pages("deployments", take=HISTORY_PAGE, taskState="Success", **place.query()):
+        if place.holds(document):
+            found = join_tasks(api, [document])
+            if found and found[0].task.state == "Success":
+                return found[0]
+    return None
+
+
+def find_successor(
+    api: Api, place: Place, deployment: Deployment, *, ignored: Container[str] = ()
+) -> Optional[Deployment]:
+    """The newer deployment to the same place for which the server cancelled this one, if that is what happened.
+
+    Queueing a deployment cancels older queued ones, its success older paused ones (source: docs, Superseded tasks, since
+    2026.2). The server names no cause: whatever was created before the cancelling, and later than this one, counts.
+    """
+    ended = deployment.task.completed
+    if deployment.task.state != "Canceled" or ended is None:
+        return None
+    newer = [
+        other
+        for other in deployments_since(api, place, deployment.created)
+        if other.number > deployment.number and other.id not in ignored
+        if other.created is not None and other.created <= ended
+    ]
+    return max(newer, key=lambda other: other.number) if newer else None
+
+
+def read_release_of(api: Api, deployment: Deployment) -> Mapping[str, Any]:
+    """The release; of a runbook run its snapshot, with the name as `Version`."""
+    if "RunbookSnapshotId" in deployment.document:
+        return numbered(api.get(f"runbookSnapshots/{deployment.release_id}"))
+    document: Mapping[str, Any] = api.get(f"releases/{deployment.release_id}")
+    return document
+
+
+def numbered(snapshot: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A runbook's snapshot as what a release is elsewhere."""
+    return {**snapshot, "Version": snapshot["Name"]}
+
+
+# ---- generator/runtime/markers.py ----
+
+AWAITED, LEFT = "awaited", "left"
+NOBODY = "nobody"
+MARKER = re.compile(
+    r"\[octosteps (?P<key>[0-9a-f]{24}) (?P<attempt>[0-9]+) (?P<stance>awaited|left) by (?P<parent>[^\]\s]*)\]"
+)
+
+
+class ParentTask(NamedTuple):
+    """The task whose step made a child. Task ids are unique on one server only, hence `server`, its address."""
+
+    server: str
+    space: str
+    id: str
+
+    def __str__(self) -> str:
+        """What stands in the marker: `https://octopus.example.com/Spaces-1/ServerTasks-7`, or `nobody` outside a task."""
+        return "/".join(part for part in self if part) or NOBODY
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self.server and self.space and self.id)
+
+
+class Marker(NamedTuple):
+    """`key` names the intention, `attempt` counts from 1, `stance` is awaited or left."""
+
+    key: str
+    attempt: int
+    stance: str
+    parent: ParentTask
+
+    def __str__(self) -> str:
+        return f"[octosteps {self.key} {self.attempt} {self.stance} by {self.parent}]"
+
+
+def parse_parent(text: str) -> ParentTask:
+    """The reverse of `str(parent)`; parts that the text does not hold are ""."""
+    if text == NOBODY:
+        return ParentTask("", "", "")
+    server, _, rest = text.rpartition("/")
+    server, _, space = server.rpartition("/")
+    return ParentTask(server, space, rest)
+
+
+def read_marker(document: Mapping[str, Any]) -> Optional[Marker]:
+    """The marker of a deployment or runbook run; None for those that we did not make."""
+    match = MARKER.search(document.get("Comments") or "")
+    if match is None:
+        return None
+    parent = parse_parent(match.group("parent"))
+    return Marker(match.group("key"), int(match.group("attempt")), match.group("stance"), parent)
+
+
+def own_task(step: Any) -> ParentTask:
+    """The task that runs this step; empty outside Octopus."""
+    task = step.variable("Octopus.Task.Id")
+    if not task:
+        return ParentTask("", "", "")
+    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
+    return ParentTask(server, step.variable("Octopus.Space.Id"), task)
+
+
+def sentence_for_people(step: Any) -> str:
+    """Who asked for the deployment, for those who look at the child."""
+    project = step.variable("Octopus.Project.Name") or "a script outside Octopus"
+    what = step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name")
+    name = step.variable("Octopus.Action.Name")
+    link = step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink")
+    if link.startswith("/"):
+        link = step.variable("Octopus.Web.ServerUri").rstrip("/") + link
+    asker = " ".join(part for part in (project, what) if part)
+    return " ".join(part for part in ("Triggered by", asker, f"(step {name})" if name else "", link) if part)
+
+
+# ---- generator/runtime/releases.py ----
+
+def is_newer(number: str, other: str) -> Any:
+    """Whether release `number` comes after `other`; None when one of the two is no version."""
+    ours, theirs = version_or_none(number), version_or_none(other)
+    if ours is None or theirs is None:
+        return None
+    return ours.rank() > theirs.rank()
+
+
+# ---- generator/runtime/once.py ----
+
+CLOCK_MARGIN = timedelta(minutes=10)  # own server and the children's may be two servers
+LOOK_FOR_LOST = 60.0
+LOOK_INTERVAL = 5.0
+LATE_WRITE = 600.0  # a write whose answer was lost may be carried out later than it was repeated
+LATE_WRITE_INTERVAL = 20.0
+MOST_POSTS = 5
+MOST_ROUNDS = 4
+
+ALWAYS, IF_NOT_CURRENT, IF_NEWER = "always", "if_not_current", "if_newer"
+
+
+class Intention(NamedTuple):
+    """What a step wants carried out once. `since`: nothing of ours can be older. `sentence`: the comment for people."""
+
+    place: Place
+    release: Mapping[str, Any]
+    condition: str
+    deploys_again: bool  # on a step retry, when the earlier child ended without success
+    key: str
+    since: Optional[datetime]
+    sentence: str
+    own_task: ParentTask
+    is_awaited: bool
+    settings: Mapping[str, Any] = {}  # further fields of the deployment, as the API names them
+
+    def comments(self, attempt: int) -> str:
+        stance = AWAITED if self.is_awaited else LEFT
+        return f"{self.sentence} {Marker(self.key, attempt, stance, self.own_task)}"
+
+
+class Decision(NamedTuple):
+    """What is to be done: create, adopt, join or skip; why, in words; and `horizon`, the newest deployment number seen."""
+
+    action: str
+    reason: str
+    deployment: Optional[Deployment] = None
+    attempt: int = 1
+    horizon: int = 0
+
+
+class Child(NamedTuple):
+    """The deployment that counts as this step's. `is_ours`: made under the own key, so that it may be cancelled."""
+
+    deployment: Deployment
+    is_ours: bool
+
+
+def intention_key(parts: Sequence[str]) -> str:
+    """The same text for the same parts, and for nothing else."""
+    import hashlib
+    import json
+
+    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:24]
+
+
+def own_identity(step: Any) -> list[str]:
+    """Server, task, action, and the machine of a step that runs for targets: what stays the same when a step is retried.
+
+    A worker is no part of it, for a retry may run on another one. Outside a task every run is an intention of its own.
+    """
+    import os
+
+    task = step.variable("Octopus.Task.Id") or "no task " + os.urandom(12).hex()
+    on_worker = step.variable("Octopus.Action.RunOnServer").lower() == "true"
+    for_targets = bool(step.variable("Octopus.Action.TargetRoles")) or not on_worker
+    machine = step.variable("Octopus.Machine.Id") if for_targets else ""
+    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
+    return [server, task, step.variable("Octopus.Action.Id") or step.variable("Octopus.Action.Name"), machine]
+
+
+def own_queue_time(api: Api, step: Any) -> Optional[datetime]:
+    """When the running task was queued: by its variable, else by the server; None when neither tells."""
+    told = moment_or_none(step.variable("Octopus.Task.QueueTime"))
+    task = step.variable("Octopus.Task.Id")
+    if told is not None or not task or step.variable("Octopus.Web.ServerUri").rstrip("/") != api.url:
+        return told
+    found = api.by_ids("tasks", [task])
+    return Task(found[0]).queued if found else None
+
+
+def marked_attempt(deployment: Deployment, key: str) -> int:
+    """The attempt that the deployment's marker names under `key`, 0 for every other deployment."""
+    marker = read_marker(deployment.document)
+    return marker.attempt if marker is not None and marker.key == key else 0
+
+
+def standing(group: Sequence[Deployment]) -> Optional[Deployment]:
+    """Of deployments with one key and attempt the one that counts: a success, else the lowest id alive."""
+    ordered = sorted(group, key=lambda deployment: deployment.number)
+    for deployment in ordered:
+        if deployment.task.state == "Success":
+            return deployment
+    for deployment in ordered:
+        if deployment.task.is_alive:
+            return deployment
+    return None
+
+
+def wants_guided_failure(place: Place) -> bool:
+    """What the portal would preselect: the project's or runbook's default, or else the environment's."""
+    mode = (place.runbook or place.project).get("DefaultGuidedFailureMode") or "EnvironmentDefault"
+    return mode == "On" or (mode == "EnvironmentDefault" and bool(place.environment.get("UseGuidedFailure")))
+
+
+class Errand:
+    """Carries out one Intention. `withdrawn` are deployments that this process cancelled before they began."""
+
+    def __init__(self, api: Api, log: Log, intention: Intention) -> None:
+        self.api = api
+        self.log = log
+        self.intention = intention
+        self.place = intention.place
+        self.withdrawn: set[str] = set()
+        self.rounds = 0
+        self.lost_at: Optional[float] = None
+        self.looked_for_late_at = 0.0
+
+    def decide(self, listed: Optional[Sequence[Deployment]] = None) -> Decision:
+        """What to do, by reading alone. `listed`: the recent deployments, when they were just read for several errands."""
+        listed = self.recent(listed)
+        horizon = max([deployment.number for deployment in listed], default=0)
+        attempt, group = self.newest_attempt(listed)
+        ours = standing(group)
+        if ours is not None:
+            done = "has succeeded already" if ours.task.state == "Success" else f"is {ours.task.state}"
+            return Decision("adopt", f"an earlier run of this step made it, and it {done}", ours, attempt)
+        if self.intention.condition != ALWAYS:
+            decision = self.check_condition()
+            if decision is not None:
+                return decision
+        if not group:
+            return Decision("create", "", None, 1, horizon)
+        last = max(group, key=lambda deployment: deployment.number)
+        reason = f"the step was started again after attempt {attempt} ended as {last.task.state}"
+        if not self.intention.deploys_again:
+            return Decision("adopt", f"{reason}, and is not to be repeated", last, attempt)
+        return Decision("create", reason, None, attempt + 1, horizon)
+
+    def recent(self, listed: Optional[Sequence[Deployment]]) -> list[Deployment]:
+        """Of those `listed` for several errands the ones that concern this one; read anew when none are given."""
+        if listed is None:
+            return self.list_recent()
+        return [one for one in listed if self.place.holds(one.document) and one.id not in self.withdrawn]
+
+    @property
+    def since(self) -> Optional[datetime]:
+        """Nothing older can be ours."""
+        return self.intention.since - CLOCK_MARGIN if self.intention.since else None
+
+    def list_recent(self) -> list[Deployment]:
+        listed = deployments_since(self.api, self.place, self.since)
+        return [deployment for deployment in listed if deployment.id not in self.withdrawn]
+
+    def newest_attempt(self, listed: Sequence[Deployment]) -> tuple[int, list[Deployment]]:
+        """The highest attempt under the own key, 0 without any, and the deployments that carry it."""
+        attempts = [(marked_attempt(deployment, self.intention.key), deployment) for deployment in listed]
+        highest = max([attempt for attempt, _ in attempts], default=0)
+        return highest, [deployment for attempt, deployment in attempts if highest and attempt == highest]
+
+    def check_condition(self) -> Optional[Decision]:
+        """Under `if not current` and `if newer`: join what is on its way, skip what is there; None when it is to be deployed."""
+        number, now = self.intention.release["Version"], utc_now(self.api)
+        for other in living_deployments(self.api, self.place):
+            if not other.task.is_active(now) or other.id in self.withdrawn:
+                continue
+            if other.release_id == self.intention.release["Id"]:
+                return Decision(
+                    "join", f"{number} is being deployed there already ({other.task.state})", other
+                )
+            version = read_release_of(self.api, other)["Version"]
+            if self.intention.condition == IF_NEWER and is_newer(number, version) is False:
+                return Decision(
+                    "join", f"{version} is being deployed there, and {number} is not newer", other
+                )
+            self.log.warning(f"{version} is being deployed to {self.place} now: {other.link}")
+        current = find_current(self.api, self.place)
+        if current is None:
+            return None
+        if current.release_id == self.intention.release["Id"]:
+            return Decision("skip", f"{number} is current in {self.place}", current)
+        if self.intention.condition == IF_NEWER:
+            version = read_release_of(self.api, current)["Version"]
+            newer = is_newer(number, version)
+            if newer is None:
+                raise StepFailure(
+                    MISCONFIGURED, f"{number} and {version} cannot be compared: both must be versions"
+                )
+            if not newer:
+                return Decision(
+                    "skip", f"{number} is not newer than {version}, current in {self.place}", current
+                )
+        return None
+
+    def carry_out(self, decision: Decision) -> Child:
+        """The deployment that counts after `decision` has been put into effect; a skipped one counts as it is."""
+        return self.settle(self.begin(decision), decision)
+
+    def begin(self, decision: Decision) -> Child:
+        """The first half of `carry_out`: a deployment is there. Which one counts is for `settle` to say."""
+        self.rounds += 1
+        if decision.deployment is not None:
+            return Child(decision.deployment, decision.action == "adopt")
+        return Child(self.create(decision.attempt), True)
+
+    def settle(
+        self, child: Child, decision: Decision, listed: Optional[Sequence[Deployment]] = None
+    ) -> Child:
+        """The second half: of several copies one stands, a rival's that came first is joined. `listed`: read after `begin`."""
+        if decision.deployment is not None:
+            return child
+        made = child.deployment
+        try:
+            return self.settle_among(made, decision, self.recent(listed))
+        except StepFailure as failure:
+            raise StepFailure(
+                failure.kind, f"{failure.sentence}; made before that: {made.link or made.id}"
+            ) from failure
+
+    def create(self, attempt: int) -> Deployment:
+        """Posts until the server lists a deployment with the own key and `attempt`; a lost answer is looked for first."""
+        body: dict[str, Any] = {
+            self.place.frozen_field: self.intention.release["Id"],
+            "EnvironmentId": self.place.environment["Id"],
+            "Comments": self.intention.comments(attempt),
+            "UseGuidedFailure": wants_guided_failure(self.place),
+            **self.intention.settings,
+        }
+        if self.place.tenant_id:
+            body["TenantId"] = self.place.tenant_id
+        if self.place.runbook is not None:
+            body["RunbookId"] = self.place.runbook["Id"]
+        collection = self.place.collection
+        for _ in range(MOST_POSTS):
+            try:
+                document = self.api.post(collection, body)
+                found = join_tasks(self.api, [document])
+                if found:
+                    return found[0]
+                raise LostAnswer(f"POST {collection}: the answer's task is not among the server's tasks")
+            except LostAnswer as error:
+                self.log.warning(
+                    f"{error.sentence}. Looking for {LOOK_FOR_LOST:.0f} s whether it was made all the same."
+                )
+                self.lost_at = self.looked_for_late_at = self.api.clock()
+                lost = self.look_for_lost(attempt)
+                if lost is not None:
+                    self.log.info(f"It was made: {lost.link or lost.id}")
+                    return lost
+            except ApiError as error:
+                if error.status != 429:  # then nothing was executed (source: docs, Rate limiting)
+                    raise
+                self.api.sleep(max(LOOK_INTERVAL, min(error.retry_after, LOOK_FOR_LOST)))
+        raise StepFailure(
+            GAVE_UP,
+            f"the order for {self.place} was sent {MOST_POSTS} times, and the server lists none of them",
+        )
+
+    def look_for_lost(self, attempt: int) -> Optional[Deployment]:
+        """The deployment whose answer was lost, if one appears within a minute of the first list that could be read."""
+        deadline: Optional[float] = None
+        while True:
+            group = [one for one in self.list_recent() if marked_attempt(one, self.intention.key) == attempt]
+            if group:
+                return standing(group) or min(group, key=lambda deployment: deployment.number)
+            deadline = self.api.clock() + LOOK_FOR_LOST if deadline is None else deadline
+            if self.api.clock() >= deadline:
+                return None
+            self.api.sleep(LOOK_INTERVAL)
+
+    def settle_among(self, made: Deployment, decision: Decision, listed: Sequence[Deployment]) -> Child:
+        group = [one for one in listed if marked_attempt(one, self.intention.key) == decision.attempt]
+        ours = standing(group) or made
+        self.withdraw_all(group, ours)
+        if self.intention.condition == ALWAYS:
+            return Child(ours, True)
+        rivals = [one for one in listed if self.is_rival(one, ours, decision.horizon)]
+        if not rivals:
+            return Child(ours, True)
+        first = min(rivals, key=lambda deployment: deployment.number)
+        if self.withdraw(ours):
+            self.log.info(
+                f"Somebody else's deployment of the same release came first and is joined: {first.link}"
+            )
+            return Child(first, False)
+        self.log.warning(f"Two deployments of the same release had begun: {ours.link} and {first.link}")
+        return Child(ours, True)
+
+    def is_rival(self, other: Deployment, ours: Deployment, horizon: int) -> bool:
+        """Whether `other` is another one's deployment of the release that came between our decision and our own."""
+        same = other.release_id == ours.release_id and not marked_attempt(other, self.intention.key)
+        alive = other.task.is_active(utc_now(self.api))
+        return same and other.number < ours.number and (alive or self.is_fresh_success(other, horizon))
+
+    def is_fresh_success(self, other: Deployment, horizon: int) -> bool:
+        return other.task.state == "Success" and other.number > horizon
+
+    def look_for_late(self, child: Child) -> None:
+        """Finds what a lost write brings about after all while `child` is awaited: once that has ended, the other would begin."""
+        now = self.api.clock()
+        attempt = marked_attempt(child.deployment, self.intention.key)
+        if self.lost_at is None or not attempt or now - self.lost_at > LATE_WRITE:
+            return
+        if now - self.looked_for_late_at >= LATE_WRITE_INTERVAL:
+            self.looked_for_late_at = now
+            group = [one for one in self.list_recent() if marked_attempt(one, self.intention.key) == attempt]
+            self.withdraw_all(group, child.deployment)
+
+    def withdraw_all(self, group: Sequence[Deployment], ours: Deployment) -> None:
+        for other in group:
+            if other.id != ours.id and other.task.is_alive and not self.withdraw(other):
+                self.log.warning(
+                    f"A second deployment for this step had begun: {other.link} beside {ours.link}"
+                )
+
+    def withdraw(self, deployment: Deployment) -> bool:
+        """Whether `deployment` could be cancelled before it began. One that has begun is left alone."""
+        task = Task(self.api.get(f"tasks/{deployment.task.id}"))
+        if not task.is_waiting_in_queue:
+            return False
+        try:
+            task = cancel_task(self.api, task.id)
+        except ApiError as error:
+            self.log.warning(f"{deployment.link} is one too many, and cannot be cancelled: {error.sentence}")
+            return False
+        if task.state != "Canceled" or not task.never_began:
+            return False
+        self.withdrawn.add(deployment.id)
+        self.log.info(f"{deployment.link} was one too many, and was cancelled before it began.")
+        return True
+
+    def recheck(self, child: Child, task: Task, listed: Optional[Sequence[Deployment]] = None) -> Child:
+        """What counts now that `child` has ended as `task`: itself, or another one to be followed. Called before reporting."""
+        ended = child.deployment._replace(task=task)
+        child = Child(ended, child.is_ours)
+        attempt = marked_attempt(ended, self.intention.key)
+        if attempt:
+            group = [one for one in self.recent(listed) if marked_attempt(one, self.intention.key) == attempt]
+            ours = standing(group) or ended
+            self.withdraw_all(group, ours)
+            if ours.id != ended.id:
+                return Child(ours, True)
+        if ended.task.state == "Canceled":
+            return self.follow(child)
+        return child
+
+    def follow(self, child: Child) -> Child:
+        """The deployment of the same release for which the server gave up `child`, or `child` itself."""
+        ended = child.deployment
+        successor = find_successor(self.api, self.place, ended, ignored=self.withdrawn)
+        if successor is not None and successor.release_id != ended.release_id:
+            number = read_release_of(self.api, successor)["Version"]
+            raise StepFailure(
+                CANCELLED, f"{self.place} was superseded by {number}: {successor.link or successor.id}"
+            )
+        heir = self.find_heir(ended) if successor is not None else None
+        if heir is not None:
+            self.log.info(
+                f"The server gave it up for another one of the same release, which is followed: {heir.link}"
+            )
+            return Child(heir, bool(marked_attempt(heir, self.intention.key)))
+        nobody_did = successor is not None or (not child.is_ours and bool(self.withdrawn))
+        if (
+            nobody_did
+            and not ended.began
+            and self.intention.condition != ALWAYS
+            and self.rounds < MOST_ROUNDS
+        ):
+            # Ours made way for another one that was then cancelled before it began: look at everything anew.
+            self.withdrawn.add(ended.id)
+            return self.carry_out(self.decide())
+        if successor is not None:
+            link = successor.link or successor.id
+            raise StepFailure(
+                CANCELLED,
+                f"{self.place} was superseded by one of the same release, which was cancelled too: {link}",
+            )
+        return child
+
+    def find_heir(self, ended: Deployment) -> Optional[Deployment]:
+        """The deployment of the release that lives, or has succeeded since `ended` was given up."""
+        deadline = self.api.clock() + LOOK_FOR_LOST / 2
+        while True:
+            now = utc_now(self.api)
+            others = [
+                one for one in self.list_recent() if one.release_id == ended.release_id and one.id != ended.id
+            ]
+            heir = standing([one for one in others if one.task.is_active(now) or has_ended_since(one, ended)])
+            if heir is not None or self.api.clock() >= deadline:
+                return heir
+            self.api.sleep(LOOK_INTERVAL)
+
+
+def has_ended_since(one: Deployment, other: Deployment) -> bool:
+    ours, theirs = one.task.completed, other.task.completed
+    return ours is not None and theirs is not None and ours >= theirs
+
+
+# ---- generator/runtime/waiting.py ----
+
+SHORTEST_INTERVAL = 2.0
+LONGEST_INTERVAL = 13.3  # with jitter below 15 s
+LONGEST_SCHEDULED_INTERVAL = 60.0
+BURST = 20.0
+REQUESTS_PER_MINUTE = 5.5  # so that an hour with its first burst stays within 6 a minute
+QUEUE_REASON_INTERVAL = 60.0
+PROGRESS_INTERVAL = 30.0
+LEAST_PATIENCE = 30.0
+LOG_TAIL = 30  # lines of each activity, read again and again: what comes faster than that is not shown
+MOST_TROUBLES = 100
+ASK_AGAIN_INTERVAL = 60.0
+CAP_OR_TAG = "the task cap is full, or they have a concurrency tag in common"
+LONGEST_PAUSE_FOR_A_PERSON = timedelta(days=7)
+
+
+class Limits(NamedTuple):
+    """How long a task may wait in the queue, and how long it may run; neither runs while a person is asked."""
+
+    queue: timedelta
+    run: timedelta
+
+
+class RequestBudget:
+    """How many requests may still be made: a burst at first, then a steady trickle."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._level = BURST
+        self._seen = api.requests
+        self._at = api.clock()
+
+    def level(self) -> float:
+        now = self._api.clock()
+        earned = (now - self._at) * REQUESTS_PER_MINUTE / 60
+        spent = self._api.requests - self._seen
+        self._level = max(-5.0, min(BURST, self._level + earned) - spent)
+        self._at, self._seen = now, self._api.requests
+        return self._level
+
+
+class Watch:
+    """One awaited task: what was last seen of it, and its clocks in seconds, counted from when the wait began."""
+
+    def __init__(self, label: str, task_id: str, link: str) -> None:
+        self.label = label
+        self.task_id = task_id
+        self.link = link
+        self.task: Optional[Task] = None
+        self.steps: list[StepState] = []
+        self.in_queue = 0.0
+        self.running = 0.0
+        self.paused = 0.0
+        self.cancelling: Optional[float] = None  # how long since somebody here asked to cancel it
+        self.absences = 0
+        self.changed_at = 0.0
+        self.detailed_at = -1.0
+        self.reason_at = -QUEUE_REASON_INTERVAL
+        self.queue_reason = ""
+        self.told = ""
+        self.told_steps: dict[str, str] = {}
+        self.told_interruptions: dict[str, str] = {}  # who has taken each, "" for nobody
+        self.asked_at = 0.0
+        self.troubles: list[Trouble] = []
+        self.told_troubles: set[str] = set()
+
+    @property
+    def is_alive(self) -> bool:
+        return self.task is None or self.task.is_alive
+
+    @property
+    def succeeded(self) -> bool:
+        return self.task is not None and self.task.state == "Success"
+
+    def left(self, limits: Limits) -> float:
+        """Seconds until the clock that now runs reaches its limit."""
+        if self.cancelling is not None:
+            return LONGEST_CANCEL - self.cancelling
+        if self.task is not None and self.task.is_paused:
+            return LONGEST_PAUSE_FOR_A_PERSON.total_seconds() - self.paused
+        if self.task is not None and not self.task.is_waiting_in_queue:
+            return limits.run.total_seconds() - self.running
+        return limits.queue.total_seconds() - self.in_queue
+
+    def state_in_words(self) -> str:
+        task = self.task
+        if task is None:
+            return "not seen yet"
+        if task.is_paused:
+            return f"{task.state}, waits for a person"
+        if task.state in RUNNING_STATES and task.queue_time:
+            return f"{task.state} after {spoken(task.queue_time)} in the queue"
+        if not task.is_alive:
+            ran = f", ran {spoken(task.run_time)}" if task.run_time else ", never began"
+            return (
+                task.state
+                + ran
+                + (", with warnings" if task.has_warnings and task.state == "Success" else "")
+            )
+        return task.state
+
+    def __str__(self) -> str:
+        return self.label + (f" ({self.link})" if self.link else "")
+
+
+def all_ended(watches: Sequence[Watch]) -> bool:
+    return not any(watch.is_alive for watch in watches)
+
+
+def poll_interval(age: float, *, queued: bool, rich: bool, usual_left: Optional[float]) -> float:
+    """Seconds until the next poll, before jitter.
+
+    `age`: seconds since something last changed. `rich`: the budget allows quick polls. `usual_left`: seconds until the task
+    would end if it took as long as last time: nothing is to be seen long before, much around it.
+    """
+    if not rich:
+        return LONGEST_INTERVAL
+    if usual_left is not None and age > 20:
+        if usual_left > 40:
+            return min(LONGEST_INTERVAL, usual_left / 3)
+        if usual_left > -60:
+            return 4.0
+    slowly = age / 3 + 1 if queued else age / 5
+    return max(SHORTEST_INTERVAL, min(LONGEST_INTERVAL, slowly))
+
+
+class Waiter:
+    """Follows `watches` by one batched request a poll; what the budget leaves goes to steps, queue reasons, interruptions.
+
+    `aside` is called once a poll while something is still awaited.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        log: Log,
+        watches: Sequence[Watch],
+        limits: Limits,
+        *,
+        stop: Callable[[Sequence[Watch]], bool] = all_ended,
+        aside: Callable[[], None] = lambda: None,
+        usual: Optional[timedelta] = None,
+    ) -> None:
+        self.api = api
+        self.log = log
+        self.watches = list(watches)
+        self.limits = limits
+        self.stop = stop
+        self.aside = aside
+        self.usual = usual
+        self.budget = RequestBudget(api)
+        self.changed_at = self.looked_at = api.clock()
+        self.progress_at = -PROGRESS_INTERVAL
+        self.progress_told = ""
+        self.percentage = 0
+        self.shows_details = True
+        self.shows_interruptions = True
+
+    def wait(self) -> list[Watch]:
+        """Returns when `stop` says so (then without watches), or with those whose limit has come. Never sleeps after the end."""
+        if not self.alive():
+            return []
+        try:
+            if all(watch.task is not None for watch in self.alive()):  # this is not the first call
+                self.api.sleep(self.interval())
+            while True:
+                self.look()
+                self.tell_changes()
+                if self.stop(self.watches):
+                    return []
+                late = [watch for watch in self.alive() if watch.left(self.limits) <= 0]
+                if late:
+                    return late
+                self.aside()
+                self.api.sleep(self.interval())
+        except StepFailure as failure:
+            left_behind = ", ".join(str(watch) for watch in self.alive())
+            raise StepFailure(
+                failure.kind, f"{failure.sentence}; no longer watched: {left_behind}"
+            ) from failure
+
+    def alive(self) -> list[Watch]:
+        return [watch for watch in self.watches if watch.is_alive]
+
+    def interval(self) -> float:
+        now, alive = utc_now(self.api), self.alive()
+        left = max(0.1, min(watch.left(self.limits) for watch in alive))
+        due = [
+            watch.task.queued - now
+            for watch in alive
+            if watch.task and watch.task.is_scheduled(now) and watch.task.queued
+        ]
+        if len(due) == len(alive):
+            return max(SHORTEST_INTERVAL, min(LONGEST_SCHEDULED_INTERVAL, min(due).total_seconds()))
+        if any(watch.cancelling is not None for watch in alive):
+            return min(left, CANCEL_INTERVAL)
+        usual_left = None
+        if self.usual is not None and any(watch.running for watch in alive):
+            usual_left = self.usual.total_seconds() - max(watch.running for watch in alive)
+        seconds = poll_interval(
+            self.api.clock() - self.changed_at,
+            queued=all(watch.task is not None and watch.task.is_waiting_in_queue for watch in alive),
+            rich=self.budget.level() >= 3,
+            usual_left=usual_left,
+        )
+        seconds *= 0.9 + self.api.chance() / 5
+        return min(left, max(seconds, self.api.advised_pause))
+
+    def look(self) -> None:
+        """One poll: the state of every task that is still alive, then what else the budget allows."""
+        alive = self.alive()
+        patience = max(LEAST_PATIENCE, min(watch.left(self.limits) for watch in alive))
+        found = self.look_closely(alive[0], patience) if len(alive) == 1 else {}
+        if not found:
+            found = read_tasks(self.api, [watch.task_id for watch in alive], patience=patience)
+        now = self.api.clock()
+        self.count(alive, now - self.looked_at)
+        self.looked_at = now
+        for watch in alive:
+            task = found.get(watch.task_id)
+            watch.absences = 0 if task else watch.absences + 1
+            if watch.absences >= 2:
+                raise StepFailure(
+                    REFUSED_BY_SERVER,
+                    f"{watch} is no longer among the tasks that the server returns: it was deleted, "
+                    "or the account may not see it any more (TaskView)",
+                )
+            if task is None:
+                continue
+            if watch.task is None or (watch.task.state, watch.task.is_paused) != (task.state, task.is_paused):
+                watch.changed_at = self.changed_at = now
+            watch.task = task
+        self.look_around(now)
+
+    def count(self, alive: Sequence[Watch], seconds: float) -> None:
+        """Adds the time since the last poll to the clock that ran according to that poll."""
+        moment = utc_now(self.api)
+        for watch in alive:
+            task = watch.task
+            if watch.cancelling is not None:
+                watch.cancelling += seconds
+            if task is None or task.is_scheduled(moment):
+                continue
+            if task.is_paused:
+                watch.paused += seconds
+            elif task.is_waiting_in_queue:
+                watch.in_queue += seconds
+            else:
+                watch.running += seconds
+
+    def look_closely(self, watch: Watch, patience: float) -> dict[str, Task]:
+        """State and steps of one running task in one request; nothing when the details are not to be had or not worth it."""
+        if not self.shows_details or watch.task is None or watch.task.is_waiting_in_queue:
+            return {}
+        details = self.read_details(watch, patience)
+        document = (details or {}).get("Task") or {}
+        return {watch.task_id: Task(document)} if document.get("Id") == watch.task_id else {}
+
+    def read_details(self, watch: Watch, patience: Optional[float] = None) -> Any:
+        """The task's details, its steps noted; None from then on when the account may not read them."""
+        try:
+            details = self.api.get(
+                f"tasks/{watch.task_id}/details", patience=patience, verbose="false", tail=LOG_TAIL
+            )
+        except ApiError as error:
+            if error.status == 401:
+                raise
+            self.shows_details = False
+            self.log.verbose(f"The steps of {watch.label} are not shown: {error.sentence}")
+            return None
+        watch.steps = step_states(details)
+        watch.troubles = troubles(details)
+        watch.detailed_at = self.api.clock()
+        progress = details.get("Progress") or {}
+        self.percentage = max(self.percentage, int(progress.get("ProgressPercentage") or 0))
+        return details
+
+    def look_around(self, now: float) -> None:
+        """Spends what the budget leaves: interruptions, then steps (changed tasks first, then round robin), then the queue."""
+        alive = self.alive()
+        asked = [
+            watch
+            for watch in alive
+            if watch.task and watch.task.is_paused
+            if watch.changed_at == now or now - watch.asked_at >= ASK_AGAIN_INTERVAL
+        ]
+        if asked and self.shows_interruptions and self.budget.level() >= 1:
+            self.tell_interruptions(asked)
+        waiting = [watch for watch in alive if watch.task and watch.task.is_waiting_in_queue]
+        detailed = [
+            watch for watch in self.watches if watch.task and watch not in waiting and watch.detailed_at < now
+        ]
+        detailed = [watch for watch in detailed if watch.is_alive or watch.detailed_at < watch.changed_at]
+        for watch in sorted(detailed, key=lambda one: (-one.changed_at, one.detailed_at)):
+            if not self.shows_details or self.budget.level() < 1:
+                break
+            self.read_details(watch)
+        moment = utc_now(self.api)
+        for watch in sorted(waiting, key=lambda one: one.reason_at):
+            if watch.task and watch.task.queued and watch.task.is_scheduled(moment):
+                watch.queue_reason = f"until {watch.task.queued:%Y-%m-%d %H:%M} UTC"
+            elif self.budget.level() >= 4 and now - watch.reason_at >= QUEUE_REASON_INTERVAL:
+                self.read_queue_reason(watch, now)
+
+    def read_queue_reason(self, watch: Watch, now: float) -> None:
+        watch.reason_at = now
+        try:
+            page = self.api.get(f"tasks/{watch.task_id}/queued-behind", take=3)
+        except ApiError:
+            return
+        items = page.get("Items") or ()
+        ahead = [item.get("Description") or item["Id"] for item in items]
+        more = page.get("TotalResults", len(ahead)) - len(ahead)
+        watch.queue_reason = "behind " + ", ".join(ahead) if ahead else ""
+        watch.queue_reason += f" and {more} more" if ahead and more > 0 else ""
+        if ahead:
+            watch.queue_reason += f" ({self.why_queued(watch, items)})"
+
+    def why_queued(self, watch: Watch, ahead: Sequence[Mapping[str, Any]]) -> str:
+        """The likely cause: the server names the tasks that come first, and not why."""
+        own = watch.task
+        others = [str((task.get("Arguments") or {}).get("DeploymentId") or "") for task in ahead]
+        if own is None or not own.deployment_id or not all(others) or self.budget.level() < 1:
+            return CAP_OR_TAG
+        cells = {
+            one["Id"]: (one.get("ProjectId"), one.get("EnvironmentId"), one.get("TenantId") or None)
+            for one in self.api.by_ids("deployments", [own.deployment_id, *others])
+        }
+        here = cells.get(own.deployment_id)
+        if all(cells.get(other) == here for other in others):
+            return "one at a time in the same project, environment and tenant"
+        return CAP_OR_TAG
+
+    def tell_interruptions(self, asked: Sequence[Watch]) -> None:
+        """What people are asked, by one list for all tasks."""
+        try:
+            pending = list(self.api.pages("interruptions", pendingOnly="true"))
+        except ApiError as error:
+            if error.status == 401:
+                raise
+            self.shows_interruptions = False
+            self.log.verbose(f"What is asked is not shown: {error.sentence}")
+            return
+        for watch in asked:
+            watch.asked_at = self.api.clock()
+            for item in pending:
+                if item.get("TaskId") == watch.task_id:
+                    self.tell_interruption(watch, item)
+
+    def tell_interruption(self, watch: Watch, item: Mapping[str, Any]) -> None:
+        """What is asked, once; and who has taken it, when somebody has."""
+        taker = item.get("ResponsibleUserId") or ""
+        if item["Id"] not in watch.told_interruptions:
+            text = question_of(item)
+            words = f"{watch.label}: {item.get('Type')}: {item.get('Title')} {watch.link}".rstrip()
+            self.log.waiting(words + (f"\n{text}" if text else ""))
+            watch.told_interruptions[item["Id"]] = ""
+        if taker and watch.told_interruptions[item["Id"]] != taker:
+            watch.told_interruptions[item["Id"]] = taker
+            self.log.waiting(f"{watch.label}: {item.get('Title')}: taken by {self.name_of_user(taker)}")
+
+    def name_of_user(self, user_id: str) -> str:
+        try:
+            user = self.api.get(f"/api/users/{user_id}")
+        except ApiError as error:
+            if error.status == 401:
+                raise
+            return user_id
+        return str(user.get("DisplayName") or user.get("Username") or user_id)
+
+    def tell_changes(self) -> None:
+        """Prints what is new: states, steps, the reason for standing in the queue; and moves the progress bar."""
+        for watch in self.watches:
+            # What leads to the end is told before it, what follows from a beginning after it.
+            if watch.is_alive:
+                self.tell_state(watch)
+            for step in watch.steps:
+                if step.status != "Pending" and watch.told_steps.get(step.title) != step.status:
+                    watch.told_steps[step.title] = step.status
+                    self.log.info(f"{watch.label}: {step}")
+            self.tell_troubles(watch)
+            if not watch.is_alive:
+                self.tell_state(watch)
+        self.tell_progress()
+
+    def tell_troubles(self, watch: Watch) -> None:
+        """The child's new warnings and errors, at their level."""
+        for trouble in watch.troubles:
+            if trouble.key in watch.told_troubles or len(watch.told_troubles) > MOST_TROUBLES:
+                continue
+            watch.told_troubles.add(trouble.key)
+            if len(watch.told_troubles) > MOST_TROUBLES:
+                self.log.warning(f"{watch.label}: more warnings and errors are not shown here: {watch.link}")
+                continue
+            tell = self.log.warning if trouble.level == "Warning" else self.log.error
+            tell(": ".join(part for part in (watch.label, trouble.where, trouble.text) if part))
+
+    def tell_state(self, watch: Watch) -> None:
+        words = watch.state_in_words()
+        if watch.queue_reason and watch.task and watch.task.is_waiting_in_queue:
+            words += f" {watch.queue_reason}"
+        if words != watch.told:
+            watch.told = words
+            self.log.info(f"{watch.label}: {words}")
+
+    def tell_progress(self) -> None:
+        ended = len(self.watches) - len(self.alive())
+        if len(self.watches) == 1:
+            message, percentage = (
+                f"{self.watches[0].label}: {self.watches[0].state_in_words()}",
+                self.percentage,
+            )
+        else:
+            message, percentage = f"{ended} of {len(self.watches)} ended", 100 * ended // len(self.watches)
+        now = self.api.clock()
+        shown = f"{percentage} {message}"
+        if shown != self.progress_told and now - self.progress_at >= PROGRESS_INTERVAL:
+            self.progress_told, self.progress_at = shown, now
+            self.log.progress(percentage, message)
+
+
+def question_of(interruption: Mapping[str, Any]) -> str:
+    """The text that a person is shown: the paragraphs of the form (source: go-octopusdeploy, test/e2e/interruption_test.go)."""
+    form = interruption.get("Form") or {}
+    texts = []
+    for element in form.get("Elements") or ():
+        control = element.get("Control") or {}
+        if control.get("Type") == "Paragraph":
+            texts.append(
+                str(control.get("Text") or (form.get("Values") or {}).get(element.get("Name")) or "")
+            )
+    return "\n".join(text.strip() for text in texts if text.strip())
+
+
+def cause_of_failure(watch: Watch) -> str:
+    """Why a task did not succeed, in one clause: its error and the steps that failed."""
+    task = watch.task
+    failed = [step.title for step in watch.steps if step.status == "Failed"]
+    parts = [task.error.strip()] if task is not None and task.error.strip() else []
+    if failed:
+        parts.append("failed at " + ", ".join(failed))
+    return "; ".join(parts)
+
+
+# ---- generator/runtime/deliveries.py ----
+
+GO_ON, STOP, CANCEL = "go_on", "stop", "cancel"
+NOT_BEGUN = "NotBegun"
+MOST_TOLD = 5
+
+
+class Terms(NamedTuple):
+    """How the deliveries of one step go together. `at_once`: how many may be on their way, None for all."""
+
+    limits: Limits
+    waits: bool
+    cancels_late: bool
+    if_one_fails: str = GO_ON
+    at_once: Optional[int] = None
+    warnings_fail: bool = False
+
+
+class Delivery:
+    """One place: the release for it, what was decided, and what became of it. Without an errand nothing is to be done there."""
+
+    def __init__(
+        self, place: Place, release: Mapping[str, Any], errand: Optional[Errand], *, skipped: str = ""
+    ) -> None:
+        self.place = place
+        self.release = release
+        self.errand = errand
+        self.decision: Optional[Decision] = None
+        self.child: Optional[Child] = None
+        self.watch: Optional[Watch] = None
+        self.skipped = skipped
+        self.given_up = ""  # why this step asked to cancel the child
+        self.kind_given_up = TIMED_OUT
+        self.failure: Optional[StepFailure] = None
+        self.is_settled = errand is None
+
+    @property
+    def deployment(self) -> Optional[Deployment]:
+        if self.child is not None:
+            return self.child.deployment
+        return self.decision.deployment if self.decision is not None else None
+
+    @property
+    def state(self) -> str:
+        """The state of the task, or Skipped, or NotBegun."""
+        if self.skipped:
+            return "Skipped"
+        if self.child is None:
+            return NOT_BEGUN
+        seen = self.watch.task if self.watch is not None else None
+        return (seen or self.child.deployment.task).state
+
+    @property
+    def is_moving(self) -> bool:
+        """Begun, and not judged yet."""
+        return self.child is not None and not self.is_settled
+
+    @property
+    def changed(self) -> bool:
+        return self.child is not None and self.child.is_ours
+
+    def skip(self, reason: str) -> None:
+        self.skipped, self.is_settled = reason, True
+
+    def fail(self, kind: str, sentence: str) -> None:
+        self.failure, self.is_settled = StepFailure(kind, sentence), True
+
+
+def decide_all(api: Api, deliveries: Sequence[Delivery]) -> None:
+    """What is to be done at each place, by reading alone: one list for all of them."""
+    listed = read_recent(api, deliveries)
+    for delivery in deliveries:
+        if delivery.errand is not None:
+            delivery.decision = delivery.errand.decide(listed)
+
+
+def read_recent(api: Api, deliveries: Sequence[Delivery]) -> list[Deployment]:
+    """What may concern them of the deployments that the server lists."""
+    errands = [delivery.errand for delivery in deliveries if delivery.errand is not None]
+    if not errands:
+        return []
+    return recent_deployments(api, [errand.place for errand in errands], errands[0].since)
+
+
+class Fanout:
+    """Carries out decided deliveries. `tell` is called whenever the step's outputs have changed, before a wait too."""
+
+    def __init__(
+        self,
+        api: Api,
+        log: Log,
+        deliveries: Sequence[Delivery],
+        terms: Terms,
+        *,
+        tell: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.api = api
+        self.log = log
+        self.deliveries = list(deliveries)
+        self.terms = terms
+        self.tell = tell
+        self.line = [delivery for delivery in deliveries if not delivery.is_settled]
+        self.stopped = ""
+        self.waiter = Waiter(api, log, [], terms.limits, stop=self.is_something_new, aside=self.look_for_late)
+
+    def run(self) -> None:
+        """Returns when every delivery is settled; without waiting, as soon as each has begun."""
+        self.begin_more()
+        if self.moving() and self.waiter.usual is None:
+            self.waiter.usual = usual_run_time(self.api, self.moving()[0].place)
+        while self.moving():
+            # Here the wait begins: everything that is awaited has its watch, and the outputs are set.
+            for watch in self.waiter.wait():
+                self.give_up(watch)
+            self.judge_ended()
+            self.begin_more()
+
+    def moving(self) -> list[Delivery]:
+        return [delivery for delivery in self.deliveries if delivery.is_moving]
+
+    def is_something_new(self, watches: Sequence[Watch]) -> bool:
+        return any(delivery.watch is not None and not delivery.watch.is_alive for delivery in self.moving())
+
+    def look_for_late(self) -> None:
+        for delivery in self.moving():
+            assert delivery.errand is not None and delivery.child is not None
+            delivery.errand.look_for_late(delivery.child)
+
+    # --- beginning -------------------------------------------------------------------------------------------------
+
+    def begin_more(self) -> None:
+        """Begins as many of those in line as may be on their way at once."""
+        while self.line and not self.stopped:
+            begins_first = not any(delivery.child for delivery in self.deliveries)
+            room = len(self.line)
+            if self.terms.at_once is not None:
+                room = min(room, self.terms.at_once - len(self.moving()))
+            if room <= 0:
+                return
+            batch, self.line = self.line[:room], self.line[room:]
+            if not begins_first:  # time has gone since they were decided
+                decide_all(self.api, batch)
+            self.begin(batch)
+            self.tell()
+        for delivery in self.line:
+            delivery.skip(f"not begun, for {self.stopped}")
+        self.line = []
+
+    def begin(self, batch: Sequence[Delivery]) -> None:
+        """Every one of `batch` as a child, or failed. When the API is lost, those that have begun are named."""
+        begun: list[Delivery] = []
+        try:
+            for delivery in batch:
+                if self.begin_one(delivery):
+                    begun.append(delivery)
+            listed = None
+            if len(begun) > 1:
+                listed = read_recent(self.api, begun)
+            for delivery in begun:
+                assert delivery.errand and delivery.child and delivery.decision
+                delivery.child = delivery.errand.settle(delivery.child, delivery.decision, listed)
+        except StepFailure as failure:
+            others = [delivery for delivery in self.moving() if delivery.child and delivery.child.is_ours]
+            if len(self.deliveries) == 1 or not others:
+                raise
+            links = ", ".join(
+                str(one.deployment.link or one.deployment.id) for one in others if one.deployment
+            )
+            raise StepFailure(failure.kind, f"{failure.sentence}; begun before that: {links}") from failure
+        for delivery in begun:
+            self.watch(delivery)
+
+    def begin_one(self, delivery: Delivery) -> bool:
+        """Whether there is a child now. A refusal concerns this place alone; a lost API concerns all."""
+        assert delivery.errand is not None and delivery.decision is not None
+        if delivery.decision.action == "skip":
+            delivery.skip(delivery.decision.reason)
+            self.log.highlight(f"Skipped: {delivery.decision.reason}.")
+            return False
+        if self.stopped:
+            delivery.skip(f"not begun, for {self.stopped}")
+            return False
+        try:
+            delivery.child = delivery.errand.begin(delivery.decision)
+        except ApiError as error:
+            if error.status == 401 or len(self.deliveries) == 1:
+                raise
+            self.fail(delivery, error.kind, f"{delivery.place}: {error.sentence}")
+            return False
+        return True
+
+    def watch(self, delivery: Delivery) -> None:
+        """Tells where the child is, link first, and has it awaited."""
+        child = delivery.child
+        assert child is not None
+        delivery.release = release_of(self.api, delivery.release, child)
+        number, deployment = delivery.release["Version"], child.deployment
+        self.log.info(f"{delivery.place}: {number}: {deployment.link or deployment.id}")
+        self.log.verbose(f"{deployment.id}, task {deployment.task.id}")
+        delivery.watch = None
+        if not self.terms.waits:
+            self.log.highlight(
+                f"{delivery.place}: {number} is {deployment.task.state}, and is not waited for."
+            )
+            delivery.is_settled = True
+            return
+        delivery.watch = Watch(f"{number} of {delivery.place}", deployment.task.id, deployment.link)
+        self.waiter.watches.append(delivery.watch)
+
+    # --- ending ----------------------------------------------------------------------------------------------------
+
+    def judge_ended(self) -> None:
+        """What became of those whose task has ended: another deployment to follow, a success, or a failure."""
+        ended = [
+            one
+            for one in self.moving()
+            if one.watch and one.watch.task is not None and not one.watch.is_alive
+        ]
+        try:
+            listed = read_recent(self.api, ended) if len(ended) > 1 else None
+        except (ApiError, ApiUnreachable) as error:
+            for delivery in ended:
+                assert delivery.watch is not None and delivery.watch.task is not None
+                state = delivery.watch.task.state
+                self.fail(
+                    delivery,
+                    error.kind,
+                    f"{error.sentence}; before that, {delivery.watch} had ended as {state}",
+                )
+            return
+        for delivery in ended:
+            self.judge(delivery, listed)
+        if ended:
+            self.tell()
+
+    def judge(self, delivery: Delivery, listed: Optional[Sequence[Deployment]]) -> None:
+        watch, child = delivery.watch, delivery.child
+        assert delivery.errand and child and watch and watch.task
+        try:
+            after = delivery.errand.recheck(child, watch.task, listed)
+        except (ApiError, ApiUnreachable) as error:
+            had = f"before that, {watch} had ended as {watch.task.state}"
+            return self.fail(delivery, error.kind, f"{error.sentence}; {had}")
+        except StepFailure as failure:
+            return self.fail(delivery, failure.kind, failure.sentence)
+        delivery.child = after
+        if after.deployment.id != child.deployment.id:
+            self.waiter.watches.remove(watch)
+            return self.watch(delivery)
+        state = watch.task.state
+        if state == "Success":
+            return self.judge_success(delivery, watch)
+        if delivery.given_up:
+            return self.fail(delivery, delivery.kind_given_up, f"{delivery.given_up}; it was cancelled")
+        cause = cause_of_failure(watch)
+        kind = CANCELLED if state == "Canceled" else CHILD_FAILED
+        return self.fail(delivery, kind, f"{watch}: {state}" + (f": {cause}" if cause else ""))
+
+    def judge_success(self, delivery: Delivery, watch: Watch) -> None:
+        if self.terms.warnings_fail and watch.task is not None and watch.task.has_warnings:
+            words = f"{watch}: {watch.state_in_words()}, which this step takes for a failure"
+            return self.fail(delivery, CHILD_FAILED, words)
+        delivery.is_settled = True
+        self.log.highlight(f"{watch}: {watch.state_in_words()}")
+        return None
+
+    def give_up(self, watch: Watch) -> None:
+        """A limit has come for this one: it is cancelled and followed to its end, or left alone."""
+        delivery = next(one for one in self.moving() if one.watch is watch)
+        assert delivery.child is not None and watch.task is not None
+        if watch.cancelling is not None:
+            words = f"{delivery.given_up}; cancelling it has not ended yet, it is {watch.task.state}"
+            return self.fail(delivery, delivery.kind_given_up, words)
+        limits = self.terms.limits
+        if watch.task.is_waiting_in_queue:
+            words = f"{watch} has stood in the queue for {spoken(limits.queue)}"
+        elif watch.task.is_paused:
+            words = f"{watch} has waited for a person for {spoken(timedelta(seconds=watch.paused))}"
+        else:
+            words = f"{watch} has run for {spoken(limits.run)}"
+        if self.terms.cancels_late and delivery.child.is_ours:
+            return self.cancel(delivery, watch, TIMED_OUT, words)
+        reason = "as the step is told" if delivery.child.is_ours else "for somebody else started it"
+        return self.fail(delivery, TIMED_OUT, f"{words}; it goes on, {reason}")
+
+    def cancel(self, delivery: Delivery, watch: Watch, kind: str, words: str) -> None:
+        """Has the child cancelled; what became of it is judged when it has ended."""
+        delivery.given_up, delivery.kind_given_up, watch.cancelling = words, kind, 0.0
+        try:
+            watch.task = ask_to_cancel(self.api, watch.task_id)
+        except ApiError as error:
+            self.fail(delivery, kind, f"{words}; it could not be cancelled: {error.sentence}")
+
+    def fail(self, delivery: Delivery, kind: str, sentence: str) -> None:
+        """Settles `delivery`, and does with the others what the step is told."""
+        delivery.fail(kind, sentence)
+        if delivery.watch is not None and delivery.watch.is_alive and delivery.watch in self.waiter.watches:
+            self.waiter.watches.remove(delivery.watch)
+        if len(self.deliveries) > 1:
+            self.log.warning(f"{kind}: {sentence}")
+        if self.stopped or self.terms.if_one_fails == GO_ON:
+            return
+        self.stopped = f"{delivery.place} failed"
+        if self.terms.if_one_fails == CANCEL:
+            for other in self.moving():
+                if other.changed and other.watch is not None and other.watch.is_alive and not other.given_up:
+                    self.cancel(
+                        other,
+                        other.watch,
+                        CANCELLED,
+                        f"{other.watch} is not wanted any more, for {self.stopped}",
+                    )
+
+
+def release_of(api: Api, release: Mapping[str, Any], child: Child) -> Mapping[str, Any]:
+    """An adopted or joined deployment may carry another release than the one that was chosen now."""
+    if child.deployment.release_id == release["Id"]:
+        return release
+    return read_release_of(api, child.deployment)
+
+
+def usual_run_time(api: Api, place: Place) -> Optional[timedelta]:
+    """How long the last successful deployment there ran: when the end may be expected."""
+    for item in api.get("tasks", take=1, states="Success", **place.task_query()).get("Items") or ():
+        return Task(item).run_time
+    return None
+
+
+def failure_of(deliveries: Sequence[Delivery]) -> Optional[StepFailure]:
+    """One failure for all of them: the only one as it is, several in one sentence under the kind of the first."""
+    failures = [delivery.failure for delivery in deliveries if delivery.failure is not None]
+    if len(deliveries) == 1 or not failures:
+        return failures[0] if failures else None
+    told = "; ".join(str(failure) for failure in failures[:MOST_TOLD])
+    more = f"; and {len(failures) - MOST_TOLD} more" if len(failures) > MOST_TOLD else ""
+    return StepFailure(failures[0].kind, f"{len(failures)} of {len(deliveries)} failed: {told}{more}")
+
+
+# ---- generator/runtime/destinations.py ----
+
+PHASE = "phase:"
+ARROW = "->"
+EVERY = "*"
+
+
+class EnvironmentRule(NamedTuple):
+    """One line: `target` is an environment, or with `is_phase` a phase; `source` restricts it to one environment of our own."""
+
+    target: str
+    is_phase: bool
+    source: str = ""
+
+
+def parse_environments(lines: Sequence[str]) -> tuple[EnvironmentRule, ...]:
+    """`Name`, `phase: Name`, or as a map from the own environment `UAT -> Staging`. ValueError for a broken or mixed form."""
+    rules = []
+    for line in lines:
+        source, arrow, target = line.rpartition(ARROW)
+        source, target = source.strip(), target.strip()
+        is_phase = target.lower().startswith(PHASE)
+        name = target[len(PHASE) :].strip() if is_phase else target
+        if not name or (arrow and not source):
+            raise ValueError(f"the line {line!r} is none of: Name, phase: Name, Own environment -> Name")
+        rules.append(EnvironmentRule(name, is_phase, source))
+    if len({bool(rule.source) for rule in rules}) > 1:
+        raise ValueError("either all lines are a map with ->, or none is")
+    return tuple(rules)
+
+
+class LeftOut(NamedTuple):
+    """A place to which nothing can be deployed, and why."""
+
+    place: Place
+    reason: str
+
+
+class Destinations(NamedTuple):
+    places: Sequence[Place]
+    left_out: Sequence[LeftOut]
+
+
+def find_environments(
+    api: Api,
+    rules: Sequence[EnvironmentRule],
+    own_environment: str,
+    lifecycle_id: str,
+) -> list[Mapping[str, Any]]:
+    """The environments that `rules` mean, each once, in their order. Raises NotFound; a selection is never empty."""
+    if rules[0].source:
+        wanted = [rule for rule in rules if rule.source.lower() == own_environment.lower()]
+        if not wanted:
+            sources = ", ".join(dict.fromkeys(rule.source for rule in rules))
+            own = own_environment or "none, for this is not a deployment"
+            raise NotFound(f"the own environment ({own}) is on the left of no line: {sources}")
+        rules = wanted
+    found: dict[str, Mapping[str, Any]] = {}
+    for rule in rules:
+        if rule.is_phase:
+            for environment in environments_of_phase(api, lifecycle_id, rule.target):
+                found.setdefault(environment["Id"], environment)
+        else:
+            environment = find_named(api, "environments", "environment", rule.target)
+            found.setdefault(environment["Id"], environment)
+    return list(found.values())
+
+
+class Phase(NamedTuple):
+    name: str
+    environments: Sequence[str]
+    is_optional: bool
+
+
+def phases_of(api: Api, lifecycle_id: str) -> list[Phase]:
+    """The phases of a lifecycle with the ids of their environments.
+
+    Without phases each environment is one, in its order; a phase without environments has all that no earlier one names
+    (source: docs, Lifecycles).
+    """
+    lifecycle = api.get(f"lifecycles/{lifecycle_id}")
+    documents = lifecycle.get("Phases") or []
+    named: set[str] = set()
+    phases = []
+    everything: Optional[list[Mapping[str, Any]]] = None
+    if not documents:
+        everything = in_order(api)
+        return [Phase(one["Name"], [one["Id"]], False) for one in everything]
+    for document in documents:
+        ids = [
+            *(document.get("AutomaticDeploymentTargets") or ()),
+            *(document.get("OptionalDeploymentTargets") or ()),
+        ]
+        if not ids:
+            everything = in_order(api) if everything is None else everything
+            ids = [one["Id"] for one in everything if one["Id"] not in named]
+        named.update(ids)
+        phases.append(
+            Phase(document["Name"], list(dict.fromkeys(ids)), bool(document.get("IsOptionalPhase")))
+        )
+    return phases
+
+
+def in_order(api: Api) -> list[Mapping[str, Any]]:
+    return sorted(api.pages("environments"), key=lambda one: one.get("SortOrder") or 0)
+
+
+def environments_of_phase(api: Api, lifecycle_id: str, name: str) -> list[Mapping[str, Any]]:
+    phases = phases_of(api, lifecycle_id)
+    for phase in phases:
+        if phase.name.lower() == name.lower():
+            found = {one["Id"]: one for one in api.by_ids("environments", phase.environments)}
+            if not found:
+                raise NotFound(f"the phase {phase.name} has no environment that this account can see")
+            return [found[identifier] for identifier in phase.environments if identifier in found]
+    raise NotFound(absence("phase of the lifecycle", name, [phase.name for phase in phases]))
+
+
+def find_destinations(
+    api: Api,
+    project: Mapping[str, Any],
+    environments: Sequence[Mapping[str, Any]],
+    tenants: Optional[Sequence[str]],
+    own_tenant: str,
+) -> Destinations:
+    """Every environment with every tenant that is meant. `tenants` are names, `Set/Tag` and `*`; None or none is untenanted.
+
+    Raises NotFound for an unknown name, for a tag without a tenant, and when `*` means nobody.
+    """
+    mode = project.get("TenantedDeploymentMode") or "Untenanted"
+    # The parent's tenant is the field's own default: a project without tenants has no use for it.
+    if tenants and mode == "Untenanted" and [name.lower() for name in tenants] == [own_tenant.lower()]:
+        tenants = None
+    if not tenants:
+        if mode == "Tenanted":
+            raise StepFailure(
+                MISCONFIGURED, f"{project['Name']} is only deployed for tenants: name one, a tag, or *"
+            )
+        return Destinations([Place(project, environment, None) for environment in environments], [])
+    if mode == "Untenanted":
+        raise StepFailure(
+            MISCONFIGURED, f"{project['Name']} is not deployed for tenants, but the step names some"
+        )
+    chosen, takes_all = find_tenants(api, project, tenants)
+    places: list[Place] = []
+    left_out: list[LeftOut] = []
+    for environment in environments:
+        here = len(places)
+        for tenant in chosen:
+            place = Place(project, environment, tenant)
+            reason = why_not(place)
+            if not reason:
+                places.append(place)
+            elif not takes_all:
+                left_out.append(LeftOut(place, reason))
+        if takes_all and len(places) == here:
+            raise NotFound(f"no tenant is connected to {project['Name']} in {environment['Name']}")
+    return Destinations(places, left_out)
+
+
+def find_tenants(
+    api: Api, project: Mapping[str, Any], names: Sequence[str]
+) -> tuple[list[Mapping[str, Any]], bool]:
+    """The tenants that are meant, each once; and whether that is `*`, all that are connected to the project."""
+    if EVERY in names:
+        if len(names) > 1:
+            raise StepFailure(MISCONFIGURED, "* already means every connected tenant: remove the other lines")
+        connected = [
+            one for one in api.pages("tenants", projectId=project["Id"]) if is_connected(one, project)
+        ]
+        return connected, True
+    found: dict[str, Mapping[str, Any]] = {}
+    tags = [name for name in names if "/" in name]
+    for name in names:
+        if name not in tags:
+            tenant = find_named(api, "tenants", "tenant", name)
+            found.setdefault(tenant["Id"], tenant)
+    if tags:
+        for tenant in tenants_with(api, tags):
+            found.setdefault(tenant["Id"], tenant)
+    return list(found.values()), False
+
+
+def tenants_with(api: Api, tags: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Tenants with these tags: one of each set (source: docs, Tenant tags). A tag that nobody has is a mistake."""
+    everybody = list(api.pages("tenants"))
+    in_use = {tag.lower() for tenant in everybody for tag in tenant.get("TenantTags") or ()}
+    for tag in tags:
+        if tag.lower() not in in_use:
+            known = sorted({name for tenant in everybody for name in tenant.get("TenantTags") or ()})
+            raise NotFound("no tenant has the tag {!r} ({})".format(tag, hint_among(tag, known)))
+    wanted: dict[str, set[str]] = {}
+    for tag in tags:
+        wanted.setdefault(tag.lower().partition("/")[0], set()).add(tag.lower())
+    chosen = []
+    for tenant in everybody:
+        own = {tag.lower() for tag in tenant.get("TenantTags") or ()}
+        if all(alternatives & own for alternatives in wanted.values()):
+            chosen.append(tenant)
+    if not chosen:
+        raise NotFound("no tenant has all of these tags: " + ", ".join(tags))
+    return chosen
+
+
+def hint_among(name: str, names: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
+
+
+def is_connected(tenant: Mapping[str, Any], project: Mapping[str, Any]) -> bool:
+    return project["Id"] in (tenant.get("ProjectEnvironments") or {})
+
+
+def why_not(place: Place) -> str:
+    """Why nothing can be deployed for the place's tenant; "" when it can."""
+    tenant = place.tenant or {}
+    connected = (tenant.get("ProjectEnvironments") or {}).get(place.project["Id"])
+    if tenant.get("IsDisabled"):
+        return f"{tenant['Name']} is disabled"
+    if connected is None:
+        return f"{tenant['Name']} is not connected to {place.project['Name']}"
+    if place.environment["Id"] not in connected:
+        names = (
+            "no environment"
+            if not connected
+            else f"{len(connected)} other environment" + ("s" if len(connected) > 1 else "")
+        )
+        return f"{tenant['Name']} is connected to {place.project['Name']} in {names}, not in {place.environment['Name']}"
+    return ""
+
+
+# ---- generator/runtime/options.py ----
+
+class Option(NamedTuple):
+    """How the text of an option is read (ValueError with what is wrong), and what holds without it."""
+
+    parse: Callable[[str], Any]
+    default: Any = None
+
+
+def parse_options(table: Mapping[str, Option], pairs: Mapping[str, str]) -> dict[str, Any]:
+    """A value for every option of `table`. Names may be written with blanks or hyphens, and in any case.
+
+    Raises one ValueError with every unknown name and every bad value.
+    """
+    values = {name: option.default for name, option in table.items()}
+    faults = []
+    for written, text in pairs.items():
+        name = "_".join(written.lower().replace("-", " ").replace("_", " ").split())
+        if name not in table:
+            faults.append(f"there is no option {written!r} ({near_option(name, list(table))})")
+            continue
+        try:
+            values[name] = table[name].parse(text) if text else table[name].default
+        except ValueError as error:
+            faults.append(f"{written}: {error}")
+    if faults:
+        raise ValueError("; ".join(faults))
+    return values
+
+
+def near_option(name: str, names: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else "there are: " + ", ".join(names)
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Reads one of `words`; blanks, hyphens and case do not matter."""
+
+    def parse(text: str) -> str:
+        word = "_".join(text.lower().replace("-", " ").replace("_", " ").split())
+        if word not in words:
+            raise ValueError(f"{text!r} is none of: {', '.join(words)}")
+        return word
+
+    return parse
+
+
+def parse_switch(text: str) -> bool:
+    """on or off; yes, no, true and false are understood too."""
+    words = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+    if text.lower() not in words:
+        raise ValueError(f"{text!r} is neither on nor off")
+    return words[text.lower()]
+
+
+def parse_count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Names parted by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+# ---- generator/runtime/orphans.py ----
+
+# A task's name, its argument that names what it carries out, and the collection of those documents.
+CARRIERS: Sequence[tuple[str, str, str]] = (
+    ("Deploy", "DeploymentId", "deployments"),
+    ("RunbookRun", "RunbookRunId", "runbookRuns"),
+)
+
+SAME_MOMENT = 1.0  # seconds between two writings of one queue time
+
+
+class MarkedChild(NamedTuple):
+    """A deployment or runbook run on its way, with the marker that one of our steps gave it."""
+
+    marker: Marker
+    task: Task
+    link: str
+
+    @property
+    def is_awaited(self) -> bool:
+        return self.marker.stance == AWAITED
+
+    def __str__(self) -> str:
+        return self.task.description + (f" ({self.link})" if self.link else "")
+
+
+def marked_children(api: Api, **query: Any) -> list[MarkedChild]:
+    """What is on its way in the space and carries our marker, newest first; `query` narrows the list of tasks."""
+    items = list(api.pages("tasks", active="true", **query))
+    documents: dict[str, Mapping[str, Any]] = {}
+    for name, argument, collection in CARRIERS:
+        ids = [(item.get("Arguments") or {}).get(argument) for item in items if item.get("Name") == name]
+        for document in api.by_ids(collection, [one for one in ids if one]):
+            documents[document.get("TaskId") or ""] = document
+    found = []
+    for task in map(Task, items):
+        marker = read_marker(documents.get(task.id, {}))
+        if marker is not None and task.is_alive:
+            found.append(MarkedChild(marker, task, api.web_link(documents[task.id])))
+    return found
+
+
+def read_own_task(api: Api, step: Any) -> Optional[Task]:
+    """The task that runs this step as the server of `api` returns it; None on another server, and without the right to see it.
+
+    One server may have several addresses, and two servers the same ids: where the addresses differ the queue time decides.
+    """
+    own = own_task(step)
+    if not own.is_known:
+        return None
+    try:
+        found = [
+            Task(item) for item in api.by_ids(f"/api/{own.space}/tasks", [own.id]) if item["Id"] == own.id
+        ]
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        return None
+    if not found or api.url.lower() == own.server:
+        return found[0] if found else None
+    told, seen = moment_or_none(step.variable("Octopus.Task.QueueTime")), found[0].queued
+    same = told is not None and seen is not None and abs((told - seen).total_seconds()) <= SAME_MOMENT
+    return found[0] if same else None
+
+
+# ---- generator/runtime/wishes.py ----
+
+INHERIT = "inherit"
+
+
+class Wishes(NamedTuple):
+    """What a person wrote, by name. `machines` and `excluded` may instead be the parent's ids, narrowed to what fits."""
+
+    variables: Mapping[str, str]
+    skip_steps: Sequence[str]
+    machines: Sequence[str]
+    excluded: Sequence[str]
+    inherits: bool = False
+
+
+class Fitted(NamedTuple):
+    """What the wishes come to at one place: fields of the deployment, what is against it, and which wishes mean something."""
+
+    settings: Mapping[str, Any]
+    faults: Sequence[str]
+    met: frozenset[tuple[str, str]]
+    skipped: str
+    preview: Mapping[str, Any]
+
+
+def read_preview(api: Api, release: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+    frozen = f"releases/{release['Id']}/deployments"
+    if place.runbook is not None:
+        frozen = f"runbookSnapshots/{release['Id']}/runbookRuns"
+    path = f"{frozen}/preview/{place.environment['Id']}"
+    document: Mapping[str, Any] = api.get(path + (f"/{place.tenant_id}" if place.tenant_id else ""))
+    return document
+
+
+def fit(place: Place, wishes: Wishes, preview: Mapping[str, Any]) -> Fitted:
+    """Holds `wishes` against the preview of one place. A wish that means nothing here may mean something elsewhere."""
+    settings: dict[str, Any] = {}
+    faults: list[str] = []
+    met: set[tuple[str, str]] = set()
+    answers = fit_variables(wishes.variables, preview, faults, met, place)
+    if answers:
+        settings["FormValues"] = answers
+    skips = fit_steps(wishes.skip_steps, preview, faults, met, place)
+    if skips:
+        settings["SkipActions"] = skips
+    machines = machines_of(preview)
+    chosen = fit_machines("machines", wishes.machines, machines, met)
+    excluded = fit_machines("exclude_machines", wishes.excluded, machines, met)
+    left = [one for one in chosen or machines if one not in excluded]
+    skipped = ""
+    if (wishes.machines and not chosen) or ((wishes.machines or excluded) and not left):
+        # An empty selection would mean every machine.
+        whose = (
+            "the machines of the own deployment" if wishes.inherits else "the machines that the step names"
+        )
+        skipped = f"{place}: of {whose} none is left there"
+    if chosen:
+        settings["SpecificMachineIds"] = chosen
+    if excluded:
+        settings["ExcludedMachineIds"] = excluded
+    return Fitted(settings, faults, frozenset(met), skipped, preview)
+
+
+def fit_variables(
+    variables: Mapping[str, str],
+    preview: Mapping[str, Any],
+    faults: list[str],
+    met: set[tuple[str, str]],
+    place: Place,
+) -> dict[str, str]:
+    """Values by the names of the form's elements, which are ids (source: OctopusClients, Model/Forms). No value is ever told."""
+    given = {name.lower(): (name, value) for name, value in variables.items()}
+    form = preview.get("Form") or {}
+    answers: dict[str, str] = {}
+    for element in form.get("Elements") or ():
+        control = element.get("Control") or {}
+        if control.get("Type") not in (None, "VariableValue"):
+            continue
+        name, label = control.get("Name") or "", control.get("Label") or ""
+        wish = given.get(name.lower()) or given.get(label.lower())
+        if wish is not None:
+            met.add(("variable", wish[0]))
+            answers[element["Name"]] = wish[1]
+        value = wish[1] if wish is not None else (form.get("Values") or {}).get(element["Name"])
+        required = element.get("IsValueRequired") or control.get("Required")
+        # The form does not show whether a sensitive variable has a default: then the server judges.
+        if required and not value and (wish is not None or not control.get("IsSecure")):
+            faults.append(f"{place}: the prompted variable {label or name} needs a value")
+    return answers
+
+
+def fit_steps(
+    names: Sequence[str],
+    preview: Mapping[str, Any],
+    faults: list[str],
+    met: set[tuple[str, str]],
+    place: Place,
+) -> list[str]:
+    """Ids of the actions that the names or numbers mean; `2` means 2.1 and 2.2 as well."""
+    skips = []
+    for action in preview.get("StepsToExecute") or ():
+        number = str(action.get("ActionNumber") or "")
+        spelled = {str(action["ActionName"]).lower(), number, number.partition(".")[0]}
+        for name in names:
+            if name.lower() in spelled:
+                met.add(("step", name))
+                if action.get("CanBeSkipped") is False:
+                    faults.append(f"{place}: the step {action['ActionName']} cannot be skipped")
+                elif action["ActionId"] not in skips:
+                    skips.append(action["ActionId"])
+    return skips
+
+
+def machines_of(preview: Mapping[str, Any]) -> dict[str, str]:
+    """Names by id of all machines that the preview's steps would use."""
+    found: dict[str, str] = {}
+    for action in preview.get("StepsToExecute") or ():
+        for machine in action.get("Machines") or ():
+            found[machine["Id"]] = machine.get("Name") or machine["Id"]
+    return found
+
+
+def fit_machines(
+    kind: str, names: Sequence[str], machines: Mapping[str, str], met: set[tuple[str, str]]
+) -> list[str]:
+    """Ids of the machines that the names or ids mean here."""
+    chosen = []
+    for name in names:
+        for identifier, called in machines.items():
+            if name.lower() in (identifier.lower(), called.lower()):
+                met.add((kind, name))
+                if identifier not in chosen:
+                    chosen.append(identifier)
+    return chosen
+
+
+def prompts_of(fitted: Fitted) -> list[str]:
+    """The prompted variables by name, and how each gets its value; never the value."""
+    answers = fitted.settings.get("FormValues") or {}
+    form = fitted.preview.get("Form") or {}
+    told = []
+    for element in form.get("Elements") or ():
+        control = element.get("Control") or {}
+        name = control.get("Name") or control.get("Label") or element["Name"]
+        how = "given" if element["Name"] in answers else "default"
+        told.append(f"{name} ({how})")
+    return told
+
+
+def unmet(wishes: Wishes, fitted: Sequence[Fitted]) -> list[str]:
+    """What matches nothing anywhere, each with near names."""
+    met = frozenset().union(*(one.met for one in fitted))
+    previews = [one.preview for one in fitted]
+    prompts = [
+        element["Control"].get("Label") or element["Control"].get("Name")
+        for preview in previews
+        for element in (preview.get("Form") or {}).get("Elements") or ()
+        if element.get("Control")
+    ]
+    steps = [action["ActionName"] for preview in previews for action in preview.get("StepsToExecute") or ()]
+    machines = [name for preview in previews for name in machines_of(preview).values()]
+    asked: list[tuple[str, Sequence[str], str, Sequence[str]]] = [
+        ("variable", list(wishes.variables), "prompted variable", prompts),
+        ("step", wishes.skip_steps, "step to skip", steps),
+    ]
+    if not wishes.inherits:
+        asked.append(("machines", wishes.machines, "machine in use there", machines))
+        asked.append(("exclude_machines", wishes.excluded, "machine in use there", machines))
+    return [
+        f"there is no {what} {name!r} ({near_name(name, known)})"
+        for kind, names, what, known in asked
+        for name in names
+        if (kind, name) not in met
+    ]
+
+
+def near_name(name: str, known: Sequence[str]) -> str:
+    import difflib
+
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return "there are: " + ", ".join(names[:20]) if names else "there is none at all"
+
+
+def inherited(step: Any) -> tuple[Sequence[str], Sequence[str]]:
+    """Ids of the machines that the own deployment is restricted to, and of those that it leaves out (source: docs, System
+    variables)."""
+    specific = parse_names(step.variable("Octopus.Deployment.SpecificMachines"))
+    return specific, parse_names(step.variable("Octopus.Deployment.ExcludedMachines"))
+
+
+def wishes_of(parameters: Any, more: Mapping[str, Any]) -> Wishes:
+    machines, excluded = more["machines"], more["exclude_machines"]
+    inherits = [name.lower() for name in machines] == [INHERIT]
+    if inherits:
+        machines, own_excluded = inherited(parameters.step)
+        excluded = (*excluded, *own_excluded)
+    return Wishes(parameters.variables or {}, parameters.skip_steps or (), machines, excluded, inherits)
+
+
+def settings_of(parameters: Any, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the deployment that are the same in every place."""
+    settings: dict[str, Any] = {}
+    if more["guided_failure"] != "default":
+        settings["UseGuidedFailure"] = more["guided_failure"] == "on"
+    if more["force_package_download"]:
+        settings["ForcePackageDownload"] = True
+    if more["priority"] != "default":
+        settings["Priority"] = {"on": "On", "off": "Off"}[more["priority"]]
+    if parameters.start is not None:
+        settings["QueueTime"] = parameters.start.isoformat()
+    if more["expire"] is not None:
+        start = parameters.start or datetime.now(timezone.utc)
+        settings["QueueTimeExpiry"] = (start + more["expire"]).isoformat()
+    return settings
+
+
+# ---- generator/runtime/reporting.py ----
+
+def decision_in_words(delivery: Delivery) -> str:
+    decision, number, place = delivery.decision, delivery.release["Version"], delivery.place
+    nothing = f"nothing is to be {place.verb}"
+    if decision is None:
+        return f"{nothing}: {delivery.skipped}"
+    return {
+        "create": f"{number} is to be {place.verb}: {place}",
+        "adopt": f"{place}: {decision.reason}",
+        "join": f"{place}: {decision.reason}, and is joined",
+        "skip": f"{nothing}: {decision.reason}",
+    }[decision.action]
+
+
+def tell_decision(step: Step, delivery: Delivery) -> None:
+    decision = delivery.decision
+    if decision is None:
+        step.log.highlight(f"Skipped: {delivery.skipped}.")
+        return
+    step.log.info(decision_in_words(delivery) + ".")
+    if decision.action == "create" and decision.reason:
+        step.log.info(f"Attempt {decision.attempt}: {decision.reason}.")
+
+
+def tell_fitted(step: Step, fitted: Sequence[tuple[Delivery, Fitted]]) -> None:
+    """What would run, by place: steps, machines, prompts."""
+    for delivery, one in fitted:
+        skips = one.settings.get("SkipActions") or ()
+        steps = [
+            f"{action.get('ActionNumber')} {action['ActionName']}"
+            + (" (skipped)" if action["ActionId"] in skips else "")
+            for action in one.preview.get("StepsToExecute") or ()
+        ]
+        chosen = one.settings.get("SpecificMachineIds") or machines_of(one.preview)
+        excluded = one.settings.get("ExcludedMachineIds") or ()
+        machines = [
+            name
+            for identifier, name in machines_of(one.preview).items()
+            if identifier in chosen and identifier not in excluded
+        ]
+        step.log.info(f"{delivery.place}: steps: {', '.join(steps) or 'none'}")
+        step.log.info(f"{delivery.place}: machines: {', '.join(machines) or 'none'}")
+        step.log.info(f"{delivery.place}: prompted variables: {', '.join(prompts_of(one)) or 'none'}")
+
+
+def open_keys(deliveries: Sequence[Delivery]) -> list[str]:
+    """The keys of the children that this step makes or awaits: the watchdog must not lose them."""
+    return [one.errand.intention.key for one in deliveries if one.errand is not None and not one.is_settled]
+
+
+def describe(delivery: Delivery, what_if: bool) -> dict[str, Any]:
+    """One child of the step, for the result and the output."""
+    place, deployment = delivery.place, delivery.deployment
+    return {
+        "environment": place.environment["Name"],
+        "tenant": place.tenant["Name"] if place.tenant else "",
+        "version": delivery.release["Version"],
+        "release": delivery.release["Id"],
+        "state": "WhatIf" if what_if else delivery.state,
+        "deployment": deployment.id if deployment else "",
+        "task": deployment.task.id if deployment else "",
+        "link": deployment.link if deployment else "",
+        "changed": delivery.changed,
+        "skipped": delivery.skipped,
+        "failure": str(delivery.failure) if delivery.failure else "",
+    }
+
+
+def children_as_text(children: Sequence[Mapping[str, Any]]) -> str:
+    import json
+
+    return json.dumps(children, ensure_ascii=False)
+
+
+def joined(children: Sequence[Mapping[str, Any]], name: str) -> str:
+    return ", ".join(child[name] for child in children if child[name])
+
+
+def state_of(deliveries: Sequence[Delivery]) -> str:
+    """Of several: that of the first that failed, else Success, or what all of them are."""
+    states = [delivery.state for delivery in deliveries]
+    for delivery in deliveries:
+        if delivery.failure is not None:
+            return delivery.state
+    for state in states:
+        if state not in ("Success", "Skipped"):
+            return state
+    return "Success" if "Success" in states else states[0]
+
+
+# ---- generator/runtime/watchdog.py ----
+
+# Where there is no fork: starts the watchdog and ends, so that the watchdog has no parent in the tree that Octopus kills.
+RELAY = """\
+import subprocess, sys
+quiet = subprocess.DEVNULL
+subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=quiet, stderr=quiet, creationflags=int(sys.argv[2]))
+"""
+# Reads until the step closes the pipe. Only when it has not said "done" is the code loaded that it sent: the step's own script.
+WATCHER = """\
+import sys
+sys.path[:] = filter(None, sys.path)
+lines = sys.stdin.buffer.read().split(b"\\n")[:-1]
+if lines and lines[-1] != b"done":
+    import json
+    told = [json.loads(line) for line in lines]
+    script = sys.modules["Script"] = type(sys)("Script")
+    exec(compile(told[0]["script"], "Script.py", "exec"), script.__dict__)
+    getattr(script, told[0]["function"])(told[0], told[1:])
+"""
+WINDOWS_FLAGS = 0x00000008 | 0x00000200  # DETACHED_PROCESS, CREATE_NEW_PROCESS_GROUP
+LONGEST_START = 10.0
+LONGEST_POLL = 10.0
+LEAST_POLLING = 600.0
+LOOKS = (
+    0.0,
+    2.0,
+    4.0,
+    9.0,
+    15.0,
+    30.0,
+)  # pauses: a creation under way may be carried out up to a minute later
+NOT_GUARDED = "if this task is cancelled, what it awaits goes on (Octopus - Cancel Orphans finds it)"
+
+
+class Watchdog:
+    """The step's end of the pipe, and a context manager: left normally or by a StepFailure, the step has ended by itself.
+
+    Whatever is wrong with the watchdog costs a warning, never the step. Without a `pipe` nothing is guarded.
+    """
+
+    def __init__(
+        self, log: Log, pipe: Optional[IO[bytes]] = None, orders: Optional[Mapping[str, Any]] = None
+    ) -> None:
+        self._log = log
+        self._pipe = pipe
+        self._orders = orders  # until they have been sent
+
+    def guard(self, keys: Iterable[str], project_id: str) -> None:
+        """From now on these children are guarded and no others. To be called before they are made."""
+        if self._orders is not None:
+            self._tell(self._orders)
+            self._orders = None
+        self._tell({"keys": list(keys), "project": project_id})
+
+    def __enter__(self) -> Watchdog:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        """A bug in the step is no end by itself: then the pipe is closed without a word."""
+        if error is None or isinstance(error, StepFailure):
+            self._write(b"done\n")
+        self._release()
+
+    def _tell(self, message: Mapping[str, Any]) -> None:
+        self._write(json.dumps(message).encode() + b"\n")
+
+    def _write(self, line: bytes) -> None:
+        if self._pipe is None:
+            return
+        try:
+            self._pipe.write(line)
+            self._pipe.flush()
+        except OSError as error:
+            self._log.warning(f"There is no watchdog any more ({error}): {NOT_GUARDED}.")
+            self._release()
+
+    def _release(self) -> None:
+        if self._pipe is not None:
+            with suppress(OSError):  # what could not be written is of no use any more
+                self._pipe.close()
+        self._pipe = None
+
+
+def start_watchdog(parameters: Any, api: Api, longest: timedelta, *, wanted: bool = True) -> Watchdog:
+    """A watchdog that is just starting; one that guards nothing where it is not `wanted` or cannot see the own task.
+
+    `longest` is how long the step may have to wait: for so long the watchdog outlives it at most, while its task goes on.
+    """
+    step = parameters.step
+    log: Log = step.log
+    own = own_task(step)
+    if not wanted or not own.id:
+        return Watchdog(log)
+    if read_own_task(api, step) is None:
+        log.warning(
+            f"There is no watchdog, for {api.url} does not show this account the running task {own.id} "
+            f"(that takes TaskView for this project, on the same server): {NOT_GUARDED}."
+        )
+        return Watchdog(log)
+    try:
+        with open(globals()["__file__"], encoding="utf-8-sig") as file:  # noqa: PTH123 - pathlib costs start-up time
+            script = file.read()
+        pipe = start_by_relay() if sys.platform == "win32" else start_by_fork()
+    except (OSError, ValueError) as error:
+        log.warning(f"There is no watchdog ({error}): {NOT_GUARDED}.")
+        return Watchdog(log)
+    orders = {
+        "script": script,
+        "function": outlive.__name__,
+        "server": api.url,
+        "space": api.space,
+        "credential": parameters.api_key.reveal(),
+        "ca": absolute_ca(parameters.ca_file or ""),
+        "own": list(own),
+        "result": result_name(step),
+        "longest": longest.total_seconds(),
+    }
+    return Watchdog(log, pipe, orders)
+
+
+def start_by_fork() -> IO[bytes]:
+    """Starts the watchdog, the child of a child that has ended; the only write end of the pipe that it reads. Takes 3 ms."""
+    import os
+
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        become_watchdog(reading)
+    os.close(reading)
+    os.waitpid(child, 0)
+    return os.fdopen(writing, "wb")
+
+
+def become_watchdog(pipe: int) -> NoReturn:
+    """In a child of the step: leaves its session, stream and folder. What fails here shows itself as a pipe without a reader."""
+    import os
+
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            os.chdir("/")
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for ours, stream in ((pipe, 0), (nothing, 1), (nothing, 2)):
+                os.dup2(ours, stream)
+            for name in os.listdir("/dev/fd"):  # noqa: PTH208 - what the step itself has inherited
+                if int(name) > 2:
+                    with suppress(OSError):
+                        os.close(int(name))
+            os.execv(sys.executable, [sys.executable, "-c", WATCHER])
+    finally:
+        os._exit(0)
+
+
+def start_by_relay() -> IO[bytes]:
+    """The same without fork, as on Windows: without a console, and without the step's streams and folder."""
+    import os
+    import subprocess
+
+    flags = WINDOWS_FLAGS if sys.platform == "win32" else 0
+    relay = subprocess.Popen(
+        [sys.executable, "-S", "-c", RELAY, WATCHER, str(flags)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=os.path.abspath(os.sep),  # noqa: PTH100
+        creationflags=flags,
+        start_new_session=not flags,
+    )
+    assert relay.stdin is not None
+    try:
+        if relay.wait(LONGEST_START) != 0:
+            raise OSError(f"its start ended with {relay.returncode}")
+    except subprocess.TimeoutExpired:
+        raise OSError(f"it did not start within {LONGEST_START:.0f} s") from None
+    return relay.stdin
+
+
+def absolute_ca(ca: str) -> str:
+    """A CA file by its whole path, for the watchdog runs in another folder; PEM text as it is."""
+    import os
+
+    return ca if not ca or ca.lstrip().startswith("-----BEGIN") else os.path.abspath(ca)  # noqa: PTH100
+
+
+def outlive(orders: Mapping[str, Any], messages: Iterable[Mapping[str, Any]]) -> None:
+    """What the watchdog does when the step was killed: `orders` and `messages` are all that it was told before."""
+    told = list(messages)
+    if not told or not told[-1]["keys"]:
+        return
+    api = Api(
+        orders["server"],
+        Secret(orders["credential"]),
+        space=orders["space"],
+        transport=urllib_transport(orders["ca"]),
+    )
+    if must_cancel(api, ParentTask(*orders["own"]), orders["result"], orders["longest"]):
+        cancel_guarded(api, told[-1]["keys"], told[-1]["project"])
+
+
+def must_cancel(api: Api, own: ParentTask, result: str, longest: float) -> bool:
+    """Follows the own task until it is Cancelling or has ended: True then, unless a later run of the step has told its result."""
+    deadline = api.clock() + max(longest, LEAST_POLLING)
+    before: Optional[set[str]] = None
+    pause = 1.0
+    while True:
+        patience = max(0.0, deadline - api.clock())
+        for item in api.by_ids(f"/api/{own.space}/tasks", [own.id], patience=patience):
+            task = Task(item)
+            if not task.is_alive or task.state == "Cancelling":
+                return before is None or read_results(api, own, result) <= before
+            if before is None:
+                before = read_results(api, own, result)
+        if api.clock() >= deadline:
+            return False
+        api.sleep(pause)
+        pause = min(2 * pause, LONGEST_POLL)
+
+
+def read_results(api: Api, own: ParentTask, name: str) -> set[str]:
+    """The ids of the results among the own task's artifacts; none where the account may not see them (ArtifactView)."""
+    try:
+        artifacts = list(api.pages(f"/api/{own.space}/artifacts", regarding=own.id))
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        return set()
+    return {artifact["Id"] for artifact in artifacts if artifact.get("Filename") == name}
+
+
+def cancel_guarded(api: Api, keys: Container[str], project_id: str) -> None:
+    """Cancels what is on its way under one of `keys`; looks several times, for one more may just have been asked for."""
+    for pause in LOOKS:
+        api.sleep(pause)
+        for child in marked_children(api, project=project_id):
+            if child.marker.key in keys and child.is_awaited and child.task.state != "Cancelling":
+                try:
+                    ask_to_cancel(api, child.task.id)
+                except ApiError as error:
+                    if error.status == 401:
+                        raise
+
+
+# ---- templates/steps/run_runbook.py ----
+
+PUBLISHED = "published"
+NO_SNAPSHOT: Mapping[str, Any] = {"Id": "", "Version": ""}
+
+
+def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
+    """*More options*, each with what holds when it is not given."""
+    table = {
+        "at_once": Option(parse_count),
+        "if_one_fails": Option(one_of(GO_ON, STOP, CANCEL), GO_ON),
+        "not_connected": Option(one_of("skip", "fail"), "skip"),
+        "warnings": Option(one_of("pass", "fail"), "pass"),
+        "machines": Option(parse_names, ()),
+        "exclude_machines": Option(parse_names, ()),
+        "guided_failure": Option(one_of("on", "off", "default"), "default"),
+        "force_package_download": Option(parse_switch, False),
+        "priority": Option(one_of("on", "off", "default"), "default"),
+        "expire": Option(parse_duration),
+        "watchdog": Option(parse_switch, True),
+    }
+    return parse_options(table, pairs)
+
+
+@reads(environment=parse_environments, start=parse_start, more=parse_more, **CONNECTION_GRAMMARS)
+def main(parameters: Parameters) -> None:
+    step: Step = parameters.step
+    more = parameters.more or parse_more({})
+    limits = Limits(parameters.queue_limit, parameters.run_limit)
+    api = connect(parameters, limits.queue + limits.run if parameters.wait else timedelta())
+    project = find_named(api, "projects", "project", parameters.project)
+    is_guarded = parameters.wait and more["watchdog"] and not parameters.what_if
+    watchdog = start_watchdog(parameters, api, limits.queue + limits.run, wanted=is_guarded)
+    runbook = find_runbook(api, project, parameters.runbook)
+    deliveries = plan_deliveries(api, parameters, more, project, runbook)
+    decide_all(api, deliveries)
+    for delivery in deliveries:
+        tell_decision(step, delivery)
+    fitted = check_before_queueing(api, parameters, more, deliveries)
+    if parameters.what_if:
+        tell_fitted(step, fitted)
+        words = "; ".join(decision_in_words(delivery) for delivery in deliveries)
+        step.log.highlight(f"What-if: {words}. Nothing was changed.")
+        set_outputs(step, deliveries, what_if=True)
+        return
+    terms = Terms(
+        limits=limits,
+        waits=parameters.wait,
+        cancels_late=parameters.on_timeout == "cancel",
+        if_one_fails=more["if_one_fails"],
+        at_once=more["at_once"],
+        warnings_fail=more["warnings"] == "fail",
+    )
+
+    def tell() -> None:
+        watchdog.guard(open_keys(deliveries), project["Id"])
+        set_outputs(step, deliveries)
+
+    with watchdog:
+        watchdog.guard(open_keys(deliveries), project["Id"])
+        try:
+            Fanout(api, step.log, deliveries, terms, tell=tell).run()
+        finally:
+            set_outputs(step, deliveries)
+    failure = failure_of(deliveries)
+    if failure is not None:
+        step.fail(failure.kind, failure.sentence)
+
+
+def find_runbook(api: Api, project: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    runbooks = "projects/{}/runbooks".format(project["Id"])
+    return find_named(api, runbooks, "runbook of {}".format(project["Name"]), name)
+
+
+def find_snapshot(api: Api, runbook: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The published snapshot, or the one of that name. Raises NotFound."""
+    if name.lower() == PUBLISHED:
+        published = runbook.get("PublishedRunbookSnapshotId")
+        if not published:
+            raise NotFound("{} has no published snapshot: publish one, or name one".format(runbook["Name"]))
+        return numbered(api.get(f"runbookSnapshots/{published}"))
+    found = list(api.pages("runbooks/{}/runbookSnapshots".format(runbook["Id"])))
+    snapshot = best_match(found, name)
+    if snapshot is None:
+        what = "snapshot of {}".format(runbook["Name"])
+        raise NotFound(absence(what, name, [one["Name"] for one in found]))
+    return numbered(snapshot)
+
+
+def plan_deliveries(
+    api: Api,
+    parameters: Parameters,
+    more: Mapping[str, Any],
+    project: Mapping[str, Any],
+    runbook: Mapping[str, Any],
+) -> list[Delivery]:
+    """One delivery for each place that is meant, those that cannot be reached among them as skipped."""
+    step: Step = parameters.step
+    own_environment = step.variable("Octopus.Environment.Name")
+    environments = find_environments(api, parameters.environment, own_environment, project["LifecycleId"])
+    # A runbook has a tenant mode of its own.
+    name = "{} of {}".format(runbook["Name"], project["Name"])
+    tenanted = {**project, "Name": name, "TenantedDeploymentMode": runbook.get("MultiTenancyMode")}
+    own_tenant = step.variable("Octopus.Deployment.Tenant.Name")
+    found = find_destinations(api, tenanted, environments, parameters.tenant, own_tenant)
+    if found.left_out and more["not_connected"] == "fail":
+        step.fail(MISCONFIGURED, "; ".join(one.reason for one in found.left_out))
+    snapshot = find_snapshot(api, runbook, parameters.snapshot)
+    step.log.info(f"Snapshot: {snapshot['Version']} of {runbook['Name']} ({parameters.snapshot})")
+    deliveries = [
+        Delivery(place, NO_SNAPSHOT, None, skipped=f"{place}: {reason}") for place, reason in found.left_out
+    ]
+    make = ErrandMaker(api, parameters, settings_of(parameters, more))
+    for place in found.places:
+        place = place._replace(project=project, runbook=runbook)
+        deliveries.append(Delivery(place, snapshot, make.errand(place, snapshot)))
+    return deliveries
+
+
+class ErrandMaker:
+    """Makes the errand for one place after the other; what they have in common is looked up once."""
+
+    def __init__(self, api: Api, parameters: Parameters, settings: Mapping[str, Any]) -> None:
+        self.api = api
+        self.parameters = parameters
+        self.settings = settings
+        self.step: Step = parameters.step
+        self.identity = own_identity(self.step)
+        self.since = own_queue_time(api, self.step)
+
+    def errand(self, place: Place, snapshot: Mapping[str, Any]) -> Errand:
+        assert place.runbook is not None
+        parameters = self.parameters
+        where = [
+            place.project["Id"],
+            place.runbook["Id"],
+            place.environment["Id"],
+            place.tenant_id or "",
+        ]
+        intention = Intention(
+            place=place,
+            release=snapshot,
+            condition=ALWAYS,
+            deploys_again=parameters.on_retry == "run_again",
+            key=intention_key(self.identity + where),
+            since=self.since,
+            sentence=sentence_for_people(self.step),
+            own_task=own_task(self.step),
+            is_awaited=parameters.wait,
+            settings=self.settings,
+        )
+        return Errand(self.api, self.step.log, intention)
+
+
+def check_before_queueing(
+    api: Api, parameters: Parameters, more: Mapping[str, Any], deliveries: Sequence[Delivery]
+) -> list[tuple[Delivery, Fitted]]:
+    """Fails with everything that means nothing there before anything is queued; otherwise the runs have all their fields."""
+    step: Step = parameters.step
+    wishes = wishes_of(parameters, more)
+    fitted: list[tuple[Delivery, Fitted]] = []
+    for delivery in deliveries:
+        if delivery.decision is not None and delivery.decision.action == "create":
+            preview = read_preview(api, delivery.release, delivery.place)
+            fitted.append((delivery, fit(delivery.place, wishes, preview)))
+    misfits = unmet(wishes, [one for _, one in fitted]) if fitted else []
+    misfits += [fault for _, one in fitted for fault in one.faults]
+    if misfits:
+        step.fail(MISCONFIGURED, "; ".join(misfits))
+    for delivery, one in fitted:
+        if one.skipped:
+            delivery.skip(one.skipped)
+            step.log.highlight(f"Skipped: {one.skipped}.")
+        elif delivery.errand is not None:
+            intention = delivery.errand.intention
+            delivery.errand.intention = intention._replace(settings={**intention.settings, **one.settings})
+    return fitted
+
+
+def set_outputs(step: Step, deliveries: Sequence[Delivery], *, what_if: bool = False) -> None:
+    """Of several places the ids and links are parted by commas; `Children` has everything by place."""
+    children = [child_of(delivery, what_if) for delivery in deliveries]
+    step.result["children"] = children
+    reasons = ["what-if"] if what_if else [child["skipped"] for child in children if child["skipped"]]
+    step.output("State", "WhatIf" if what_if else state_of(deliveries))
+    step.output("Snapshot", ", ".join(dict.fromkeys(one["snapshot"] for one in children if one["snapshot"])))
+    step.output("RunbookRunId", joined(children, "run"))
+    step.output("TaskId", joined(children, "task"))
+    step.output("Link", joined(children, "link"))
+    step.output("Changed", str(any(child["changed"] for child in children)))
+    step.output("Skipped", "; ".join(dict.fromkeys(reasons)))
+    step.output("Children", children_as_text(children))
+
+
+def child_of(delivery: Delivery, what_if: bool) -> dict[str, Any]:
+    """One child, named as runbooks name things."""
+    names = {"version": "snapshot", "deployment": "run"}
+    found = describe(delivery, what_if)
+    return {names.get(name, name): value for name, value in found.items() if name != "release"}
+
+
+# ---- The form: one row a parameter ----
+
+STEP = {"name": "Octopus - Run Runbook", "spec": "step_templates/run-runbook.yaml", "id": "0f4d5a37-6c1b-4d8e-a1f0-93b7c2d85e14", "revision": 1}
+PARAMETERS = (
+    {"key": "project", "variable": "RunRunbook.Project", "label": "Project", "type": "text", "required": True, "choices": None},
+    {"key": "runbook", "variable": "RunRunbook.Runbook", "label": "Runbook", "type": "text", "required": True, "choices": None},
+    {"key": "snapshot", "variable": "RunRunbook.Snapshot", "label": "Snapshot", "type": "text", "required": True, "choices": None},
+    {"key": "environment", "variable": "RunRunbook.Environment", "label": "Environment", "type": "lines", "required": True, "choices": None},
+    {"key": "tenant", "variable": "RunRunbook.Tenant", "label": "Tenant", "type": "lines", "required": False, "choices": None},
+    {"key": "variables", "variable": "RunRunbook.Variables", "label": "Prompted variables", "type": "pairs", "required": False, "choices": None},
+    {"key": "skip_steps", "variable": "RunRunbook.SkipSteps", "label": "Steps to skip", "type": "lines", "required": False, "choices": None},
+    {"key": "start", "variable": "RunRunbook.Start", "label": "Start", "type": "text", "required": False, "choices": None},
+    {"key": "wait", "variable": "RunRunbook.Wait", "label": "Wait until it has ended", "type": "boolean", "required": False, "choices": None},
+    {"key": "queue_limit", "variable": "RunRunbook.QueueLimit", "label": "Queue limit", "type": "duration", "required": True, "choices": None},
+    {"key": "run_limit", "variable": "RunRunbook.RunLimit", "label": "Run limit", "type": "duration", "required": True, "choices": None},
+    {"key": "on_timeout", "variable": "RunRunbook.OnTimeout", "label": "On timeout", "type": "choice", "required": True, "choices": {"cancel": "Cancel the run and fail", "leave": "Leave it alone and fail"}},
+    {"key": "on_retry", "variable": "RunRunbook.OnRetry", "label": "When this step is started again", "type": "choice", "required": True, "choices": {"run_again": "Run again if the earlier run did not succeed", "keep": "Report the earlier run, whatever became of it"}},
+    {"key": "more", "variable": "RunRunbook.More", "label": "More options", "type": "pairs", "required": False, "choices": None},
+    {"key": "what_if", "variable": "RunRunbook.WhatIf", "label": "Only say what would be done", "type": "boolean", "required": False, "choices": None},
+    {"key": "server", "variable": "RunRunbook.Server", "label": "Server", "type": "text", "required": True, "choices": None},
+    {"key": "api_key", "variable": "RunRunbook.ApiKey", "label": "API key or access token", "type": "secret", "required": True, "choices": None},
+    {"key": "ca_file", "variable": "RunRunbook.CaFile", "label": "CA file", "type": "text", "required": False, "choices": None},
+    {"key": "space", "variable": "RunRunbook.Space", "label": "Space", "type": "text", "required": True, "choices": None},
+)
+
+if __name__ == "__main__":
+    run_step(main, STEP, PARAMETERS, globals())
