@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from generator.emulator import repositories
 from tests.scene import Document, Scene, open_scene, own_step
 from tests.stage import Run, Stage
 
@@ -330,3 +331,52 @@ def upload(scene: Scene, filename: str) -> None:
 def package_versions(scene: Scene, run: Run) -> list[str]:
     release = scene.client.get(f"releases/{run.outputs['ReleaseId']}")
     return [one["Version"] for one in release["SelectedPackages"]]
+
+
+def test_create_in_a_version_controlled_project(stage: Stage) -> None:
+    """From the default branch, from a branch, and not from one that is not there."""
+    scene = stage.scene
+    project = scene.make_project("Coded", steps=[own_step("Work")], LifecycleId=scene.wide)  # type: ignore[attr-defined]
+    settings = {
+        "Type": "VersionControlled",
+        "Url": "https://git.example.com/coded.git",
+        "DefaultBranch": "main",
+        "BasePath": ".octopus",
+        "Credentials": {"Type": "Anonymous"},
+    }
+    state = scene.emulator.state
+    with state.lock:
+        stored = state.get("Projects", project["Id"])
+        repositories.begin(state, stored, settings=settings, message="Begin", branch=None)
+        refs = stored["_git"]["refs"]
+        refs["refs/heads/next"] = refs["refs/heads/main"]
+    values = {"project": "Coded", "release": "create"}
+    made = stage.run(DEPLOY, values, "Dev")
+    assert "Success" == made.state, made.log
+    branched = stage.run(DEPLOY, {**values, "more": {"git_ref": "next"}}, "Dev")
+    references = [
+        scene.client.get(f"releases/{run.outputs['ReleaseId']}")["VersionControlReference"]["GitRef"]
+        for run in (made, branched)
+    ]
+    assert ["refs/heads/main", "refs/heads/next"] == references
+    missing = stage.run(DEPLOY, {**values, "more": {"git_ref": "gone"}}, "Dev")
+    assert ("Failed", 2) == (missing.state, len(numbers(scene, "Coded"))), missing.log
+    plain = stage.run(DEPLOY, {**values, "project": "Free", "more": {"git_ref": "main"}}, "Dev")
+    assert "misconfigured: Free is not version-controlled: it has no git_ref" == plain.error
+
+
+def test_packages_that_the_feed_has_no_longer(stage: Stage) -> None:
+    scene = stage.scene
+    step: Document = own_step("Ship")
+    step["Actions"][0]["Packages"] = [{"Name": "", "PackageId": "Shop.Gone", "FeedId": builtin_feed(scene)}]
+    scene.make_project("Emptied", steps=[step], LifecycleId=scene.wide)  # type: ignore[attr-defined]
+    upload(scene, "Shop.Gone.1.0.0.zip")
+    scene.make_release("Emptied", "1.0.0", SelectedPackages=[{"ActionName": "Ship", "Version": "1.0.0"}])
+    state = scene.emulator.state
+    with state.lock:
+        for identifier, package in list(state.collection("Packages").items()):
+            if package["PackageId"] == "Shop.Gone":
+                del state.collection("Packages")[identifier]
+    run = stage.run(DEPLOY, {"project": "Emptied"}, "Dev")
+    assert "refused: 1.0.0 needs packages that its feeds do not have: Shop.Gone 1.0.0" == run.error, run.log
+    assert [] == scene.deployments("Emptied")
