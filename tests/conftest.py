@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from generator.emulator import Emulator
 from generator.emulator.interpreters import Interpreter, find_interpreters, prepare_interpreter
 from tests.clients.contract import uncontracted
+from tests.processes import environment_of, watchdogs
 
 INTERPRETERS = find_interpreters()
 
@@ -27,6 +31,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`pytest tests/test_cases.py --accept` writes what came out into the case folders; the diff is then reviewed."""
     parser.addoption("--accept", action="store_true", help="Write the goldens of tests/cases anew.")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_watchdog_outlives_the_tests() -> Iterator[None]:
+    """An emulator that stops takes its scripts with it, as a worker that goes down would not: their watchdogs would look for it
+    for as long as the steps could have waited."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OCTOSTEPS_TEST_PROCESS", str(os.getpid()))
+        yield
+    for process in watchdogs():
+        with suppress(OSError):  # it has ended by itself
+            if f"OCTOSTEPS_TEST_PROCESS={os.getpid()}\0" in environment_of(process):
+                os.kill(process, signal.SIGKILL)
 
 
 @pytest.fixture

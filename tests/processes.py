@@ -40,7 +40,8 @@ def watchdog_of(script: int) -> int | None:
 
 
 def processes() -> list[int]:
-    return [int(folder.name) for folder in PROC.iterdir() if folder.name.isdigit()]
+    """Every process; none where there is no /proc."""
+    return [int(folder.name) for folder in PROC.iterdir() if folder.name.isdigit()] if PROC.is_dir() else []
 
 
 def is_running(process: int) -> bool:

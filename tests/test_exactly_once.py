@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from generator.emulator.runner import ScriptJob, start_script
-from tests.processes import needs_proc, script_processes
+from tests.processes import is_running, needs_proc, script_processes, watchdog_of
 from tests.scene import Document, Scene, known, open_scene, own_step
 
 DEPLOY = "Octopus - Deploy Release"
@@ -44,12 +44,15 @@ def test_a_killed_and_retried_parent_leaves_one_child(scene: Scene) -> None:
     parent = scene.deploy("Parent", "1.0.0")
     scene.wait_until(lambda: carried_out(scene), "the child has begun", parent["TaskId"])
     [victim] = script_processes()
+    watchdog = watchdog_of(victim)
+    assert watchdog is not None
     os.kill(victim, signal.SIGKILL)
     ended = scene.wait(parent["TaskId"])
     log = scene.log(parent["TaskId"])
     assert ended["State"] == "Success", log
     assert len(scene.deployments("Child")) == 1, log
     assert scene.states("Child") == ["Success"], log
+    scene.wait_until(lambda: not is_running(watchdog), "the first run's watchdog has seen the end")
 
 
 def test_two_parents_at_the_same_moment_leave_one_child(scene: Scene) -> None:
