@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,16 @@ def closest(word: str, words: object) -> str:
     candidates = {str(known).lower(): str(known) for known in words} if hasattr(words, "__iter__") else {}
     found = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=0.6)
     return f"did you mean '{candidates[found[0]]}'?" if found else ""
+
+
+MOST_LISTED = 12
+
+
+def closest_or_all(word: str, words: Iterable[str]) -> str:
+    """`closest`, or where nothing looks like it what there is: as much of it as people read."""
+    known = sorted(words)
+    more = f" and {len(known) - MOST_LISTED} more" if len(known) > MOST_LISTED else ""
+    return closest(word, known) or f"known are {', '.join(known[:MOST_LISTED])}{more}"
 
 
 def _problem(name: str, mark: Any, message: str, hint: str = "") -> Problem:

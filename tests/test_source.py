@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from generator.errors import Place, Problems
 from generator.shape import UnknownKeyword, compile_schema
-from generator.source import check_schema, closest, parse_source, read_source
+from generator.source import check_schema, closest, closest_or_all, parse_source, read_source
 
 PACKAGE = Path(__file__).parent.parent / "generator"
 
@@ -317,6 +317,13 @@ SCHEMA = {
 def test_schema_faults(text: str, expected: list[str]) -> None:
     """Every fault in words for people, in the order of the file."""
     assert expected == check(text, SCHEMA)
+
+
+def test_what_there_is_when_nothing_is_close() -> None:
+    """Of hundreds only as many as people read."""
+    assert "did you mean 'Web'?" == closest_or_all("wbe", ["Web", "Shop"])
+    assert "known are Shop, Web" == closest_or_all("x", ["Web", "Shop"])
+    assert closest_or_all("x", [f"N{number:03}" for number in range(300)]).endswith("N010, N011 and 288 more")
 
 
 def test_closest() -> None:

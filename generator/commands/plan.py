@@ -18,7 +18,7 @@ from generator.outcome import Outcome, Progress, quiet
 from generator.plan import Plan, sorted_plan, to_json, to_parts
 from generator.resolution import Found, resolve, warn_unknown_variables, warn_unpublished
 from generator.settings import read_settings
-from generator.source import closest
+from generator.source import closest_or_all
 from generator.step_template import StepTemplate
 from generator.workspace import Built, render_known
 
@@ -112,8 +112,7 @@ def choose(known: Mapping[str, Built], names: Sequence[str]) -> tuple[Built, ...
     """The named step templates, or all of the user's own, or all built-in ones where there are no own ones."""
     unknown = [name for name in names if name not in known]
     if unknown:
-        hint = closest(unknown[0], known) or "known are " + ", ".join(sorted(known))
-        raise Refusal(f"unknown step template {unknown[0]!r}: {hint}")
+        raise Refusal(f"unknown step template {unknown[0]!r}: {closest_or_all(unknown[0], known)}")
     if names:
         return tuple(known[name] for name in dict.fromkeys(names))
     return tuple(built for built in known.values() if not built.builtin) or tuple(known.values())

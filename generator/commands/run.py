@@ -21,7 +21,7 @@ from generator.emulator.runner import (
 )
 from generator.errors import Refusal
 from generator.outcome import Outcome, Part, Table
-from generator.source import closest
+from generator.source import closest, closest_or_all
 from generator.spec import Parameter, octopus_text
 from generator.workspace import Built, render_known
 
@@ -83,8 +83,7 @@ def _find(root: Path, name: str) -> Built:
     for built in known.values():
         if name.lower() in (built.spec.name.lower(), built.slug.lower()):
             return built
-    hint = closest(name, known) or "known are: " + ", ".join(sorted(known))
-    raise Refusal(f"there is no step template '{name}' ({hint})")
+    raise Refusal(f"there is no step template '{name}' ({closest_or_all(name, known)})")
 
 
 def _pairs(option: str, texts: Sequence[str], faults: list[str]) -> Iterator[tuple[str, str]]:
