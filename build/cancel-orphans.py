@@ -6,7 +6,7 @@
 # spec: step_templates/cancel-orphans.yaml
 # id: 6e0c7d1b-9a52-4c0e-8f3d-2b7a51c4e9d6
 # revision: 1
-# digest: sha256:11dbcd43d70e0b132b45a82296ad91dc0d79e4063d94f01fad5b41fbca3379c1
+# digest: sha256:f79b2eaa11e419c591b7c6f25a0bbf62868c2f11c79a8a5e2296ff7089181044
 
 from __future__ import annotations
 
@@ -178,10 +178,6 @@ class VersionRange(NamedTuple):
     high: Optional[Version] = None
     includes_high: bool = False
     prefix: Optional[tuple[int, ...]] = None
-
-    @property
-    def is_exact(self) -> bool:
-        return self.low is not None and self.low == self.high
 
     def admits(self, version: Version) -> bool:
         if self.prefix is not None:

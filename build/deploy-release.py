@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 2
-# digest: sha256:0c92065141a071f1f6e7d3baf28fe6f0eddf5e681869801f61a4ea78f96fd94b
+# digest: sha256:381d83573a172a7404cbc9bf955115699232f30521def69deeb95ea358962d9d
 
 from __future__ import annotations
 
@@ -303,10 +303,6 @@ class VersionRange(NamedTuple):
     high: Optional[Version] = None
     includes_high: bool = False
     prefix: Optional[tuple[int, ...]] = None
-
-    @property
-    def is_exact(self) -> bool:
-        return self.low is not None and self.low == self.high
 
     def admits(self, version: Version) -> bool:
         if self.prefix is not None:

@@ -6,7 +6,7 @@
 # spec: step_templates/run-runbook.yaml
 # id: 0f4d5a37-6c1b-4d8e-a1f0-93b7c2d85e14
 # revision: 1
-# digest: sha256:45e129d0e43c4cfac4df0a33d34d4804e9dff0e283532dc57ffe1c4fe8e9fb63
+# digest: sha256:1f5776a198591aa8550a9bfbea8d972c0cd0ca3edd28fea38543e3b0f9f9ed24
 
 from __future__ import annotations
 
@@ -303,10 +303,6 @@ class VersionRange(NamedTuple):
     high: Optional[Version] = None
     includes_high: bool = False
     prefix: Optional[tuple[int, ...]] = None
-
-    @property
-    def is_exact(self) -> bool:
-        return self.low is not None and self.low == self.high
 
     def admits(self, version: Version) -> bool:
         if self.prefix is not None:

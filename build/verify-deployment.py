@@ -6,7 +6,7 @@
 # spec: step_templates/verify-deployment.yaml
 # id: cbe89e34-e169-4895-b3f5-d21f03eebe63
 # revision: 1
-# digest: sha256:83fb9d6fbb82ad2048cd69ce194d2192da53d6062ebf6ad1c214f1eaebd12105
+# digest: sha256:07616907c39e442b7f1a4d03a5b077c045bdde92b0abc469dc653f18d8a0f856
 
 from __future__ import annotations
 
@@ -174,10 +174,6 @@ class VersionRange(NamedTuple):
     high: Optional[Version] = None
     includes_high: bool = False
     prefix: Optional[tuple[int, ...]] = None
-
-    @property
-    def is_exact(self) -> bool:
-        return self.low is not None and self.low == self.high
 
     def admits(self, version: Version) -> bool:
         if self.prefix is not None:

@@ -6,7 +6,7 @@
 # spec: step_templates/wait-for-deployment.yaml
 # id: c7f9d6f3-524a-4b5e-9a6d-1fc23dca74cf
 # revision: 1
-# digest: sha256:017e29242ac814ee051711bc966892f61128e39331b153663b5324ff236674ed
+# digest: sha256:fbd1cc0c1a9ba0f41170779664cc09154f4641bed705e105b14f1bb82e5fe16a
 
 from __future__ import annotations
 
@@ -282,10 +282,6 @@ class VersionRange(NamedTuple):
     high: Optional[Version] = None
     includes_high: bool = False
     prefix: Optional[tuple[int, ...]] = None
-
-    @property
-    def is_exact(self) -> bool:
-        return self.low is not None and self.low == self.high
 
     def admits(self, version: Version) -> bool:
         if self.prefix is not None:

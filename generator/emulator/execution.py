@@ -186,8 +186,7 @@ class DeploymentRun:
         """Octostache's idea of true; an expression that stays unresolved is not (source: docs, Conditions)."""
         with self.state.lock:
             found = self._variables(step, action, 1, Place(name=WORKER), before)
-        text = Variables(found.values).evaluate(expression, halt_on_error=True).text or ""
-        return is_truthy(text) and ("#" + "{") not in text
+        return Variables(found.values).evaluate_truthy(expression)
 
     def _skip(self, node: Activity, reason: str) -> None:
         with self.state.lock:

@@ -144,10 +144,6 @@ class State:
             and (wanted is None or self.task_of(deployment).state in wanted)
         ]
 
-    def notify(self) -> None:
-        with self.lock:
-            self.changed.notify_all()
-
 
 def snapshot_suffix() -> str:
     """The random end of a snapshot's id, as in `deploymentprocess-Projects-1-s-12-ABCDE`."""

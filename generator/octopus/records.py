@@ -40,30 +40,6 @@ class Target:
     access_token: str | None = field(default=None, repr=False)
 
 
-class NamedDocument(TypedDict, total=False):
-    """What environments, channels, worker pools, feeds, tag sets and runbooks have in common."""
-
-    Id: str
-    Name: str
-    Slug: str
-
-
-class TemplateDocument(TypedDict, total=False):
-    """A step template as the API gives it: "action template"."""
-
-    Id: str
-    Name: str
-    Version: int
-    ActionType: str
-    CommunityActionTemplateId: str | None
-    Properties: dict[str, PropertyValue]
-    Parameters: list[Document]
-    Packages: list[Document]
-    GitDependencies: list[Document]
-    LastModifiedBy: str
-    LastModifiedOn: str
-
-
 class ProjectDocument(TypedDict, total=False):
     """A project: which process and variables are its own."""
 

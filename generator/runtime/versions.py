@@ -59,10 +59,6 @@ class VersionRange(NamedTuple):
     includes_high: bool = False
     prefix: Optional[tuple[int, ...]] = None
 
-    @property
-    def is_exact(self) -> bool:
-        return self.low is not None and self.low == self.high
-
     def admits(self, version: Version) -> bool:
         if self.prefix is not None:
             return version.numbers[: len(self.prefix)] == self.prefix
