@@ -71,14 +71,30 @@ class WantedStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WantedBranch:
+    """Where the steps of a version-controlled project go. None: the defaults of `branches`."""
+
+    name: str | None = None
+    base: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class WantedProcess:
-    """Our steps in one process, in the order of the file. `runbook` None is the deployment process."""
+    """Our steps in one process, in the order of the file. `runbook` None is the deployment process.
+
+    `file` is what the file is called in its steps. `concurrency_tag` is the whole project's: of all tasks whose tag evaluates
+    to the same text the server runs one at a time; the text may hold expressions.
+    """
 
     project: str
     runbook: str | None
     steps: Sequence[WantedStep]
     source: Source
     path: Path
+    file: str = ""
+    concurrency_tag: str | None = None
+    git: WantedBranch | None = None
 
     @property
     def where(self) -> str:
@@ -141,7 +157,14 @@ def parse_process(source: Source, path: Path, project: str, data: Mapping[str, A
         steps=tuple(parse_step((*path, "steps", index), step) for index, step in enumerate(data["steps"])),
         source=source,
         path=path,
+        file=source.data.get("name") or FilePath(source.name).stem,
+        concurrency_tag=data.get("concurrency_tag"),
+        git=parse_branch(data["git"]) if "git" in data else None,
     )
+
+
+def parse_branch(data: Mapping[str, str]) -> WantedBranch:
+    return WantedBranch(name=data.get("branch"), base=data.get("from"), message=data.get("message"))
 
 
 def parse_step(path: Path, data: Mapping[str, Any]) -> WantedStep:
@@ -178,7 +201,16 @@ def parse_minutes(text: str) -> int:
 def check_unique(processes: Sequence[WantedProcess]) -> Iterator[Problem]:
     """A process is described once: two descriptions would prune each other's steps."""
     first: dict[tuple[str, str], WantedProcess] = {}
+    tagged: dict[str, WantedProcess] = {}
     for process in processes:
+        if process.concurrency_tag is not None:
+            other_tag = tagged.setdefault(process.project.casefold(), process).concurrency_tag
+            if other_tag != process.concurrency_tag:
+                message = (
+                    f"the project {process.project} has two concurrency tags, this one and '{other_tag}'"
+                )
+                hint = "the tag holds for all tasks of a project: name it once"
+                yield process.problem(None, ("concurrency_tag",), message, hint)
         identity = (process.project.casefold(), (process.runbook or "").casefold())
         if identity in first:
             other = first[identity].problem(None, (), "")

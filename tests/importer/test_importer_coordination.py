@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from generator.coordination import (
+    WantedBranch,
     WantedProcess,
     check_coordination,
     parse_coordination,
@@ -244,3 +245,48 @@ def test_without_a_server_known_templates_are_checked_and_misspelt_ones_told() -
     assert problem.hint == "did you mean 'Octopus - Deploy Release'?"
     foreign = parse(HEAD + STEP.replace("Octopus - Deploy Release", "Slack - Notify"))
     assert check_coordination(foreign, {spec.name: spec}) == []
+
+
+def test_a_concurrency_tag_a_branch_and_the_files_name_are_read() -> None:
+    entry = (
+        "    concurrency_tag: 'shop-#{Octopus.Environment.Id}'\n"
+        "    git: {branch: octosteps/shop, from: release/2, message: Why}\n"
+    )
+    [process] = parse("name: shop-team\n" + HEAD.replace("    steps:\n", entry + "    steps: []\n"))
+    assert (process.file, process.concurrency_tag) == ("shop-team", "shop-#{Octopus.Environment.Id}")
+    assert process.git == WantedBranch(name="octosteps/shop", base="release/2", message="Why")
+    [plain] = parse(HEAD + STEP)
+    assert (plain.file, plain.concurrency_tag, plain.git) == ("c", None, None)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        pytest.param("concurrency_tag: ''", "c.yaml:4:22: 'concurrency_tag' must be one line", id="no tag"),
+        pytest.param(
+            "git: {branch: main}",
+            "c.yaml:4:19: 'branch' must begin with 'octosteps/'",
+            id="a branch of people",
+        ),
+        pytest.param(
+            "git: {branch: octosteps/a..b}", "c.yaml:4:19: 'branch' must begin with", id="no name for Git"
+        ),
+        pytest.param(
+            "git: {form: main}", "c.yaml:4:11: unknown key 'form' (did you mean 'from'?)", id="misspelt"
+        ),
+    ],
+)
+def test_faults_around_tags_and_branches(entry: str, expected: str) -> None:
+    [told] = problems_of(HEAD.replace("    steps:\n", f"    {entry}\n    steps: []\n"))
+    assert told.startswith(expected)
+
+
+def test_a_project_has_one_concurrency_tag(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "projects:\n  Shop:\n    - {process: deployment, concurrency_tag: one, steps: []}\n"
+        "    - {process: runbook Copy, concurrency_tag: two, steps: []}\n"
+    )
+    with pytest.raises(Problems, match=r"c\.yaml:4:48: the project Shop has two concurrency tags") as caught:
+        read_coordination([file])
+    assert len(caught.value.problems) == 1
