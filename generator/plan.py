@@ -31,7 +31,8 @@ class Change:
 
     `unit` names what is written in one go: a step template, or a whole process. `before` and `after` say which state was
     found and is wanted, as a few values (ids, versions, digests) by which a re-read is compared; empty means absent. `diff`
-    is for people: the lines of a unified diff, or nothing where there is nothing to compare with.
+    is for people: the lines of a unified diff, or nothing where there is nothing to compare with. `effect` is a sentence for
+    after it was written: when the change takes effect, and what people have to do for that.
     """
 
     action: Action
@@ -42,6 +43,7 @@ class Change:
     before: Mapping[str, object] = field(default_factory=dict)
     after: Mapping[str, object] = field(default_factory=dict)
     diff: Sequence[str] = ()
+    effect: str = ""
 
     @property
     def writes(self) -> bool:
