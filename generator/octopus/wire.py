@@ -61,13 +61,21 @@ class OctopusError(Refusal):
 
 
 class ApiError(OctopusError):
-    """Octopus refused, in its own words."""
+    """Octopus refused, in its own words. `details` is the refusal's `Details` as it came, None where there is none."""
 
     def __init__(
-        self, request: Request, answer: Answer, *, message: str, errors: Sequence[str], where: str
+        self,
+        request: Request,
+        answer: Answer,
+        *,
+        message: str,
+        errors: Sequence[str],
+        where: str,
+        details: Json = None,
     ) -> None:
         self.request, self.status = request, answer.status
         self.message, self.errors = message, tuple(errors)
+        self.details = details
         self.transient = is_transient(answer.status)
         self.maybe_done = not request.is_read and (answer.status >= 500 or answer.status == 408)
         self.retry_after = read_retry_after(answer.headers)
@@ -186,6 +194,7 @@ def parse_answer(request: Request, answer: Answer, *, where: str) -> Json:
         message=plain(message) if isinstance(message, str) else "",
         errors=[plain(str(error)) for error in errors] if isinstance(errors, list) else (),
         where=where,
+        details=refusal.get("Details"),
     )
 
 

@@ -114,6 +114,13 @@ def test_a_refusal_shows_both_message_and_errors() -> None:
     )
 
 
+def test_the_details_of_a_refusal_are_kept() -> None:
+    """Updating steps tells what became of each there."""
+    error = refusal(make_answer(400, {"ErrorMessage": "No.", "Details": {"a": {"Outcome": "Success"}}}))
+    assert isinstance(error, wire.ApiError)
+    assert error.details == {"a": {"Outcome": "Success"}}
+
+
 def test_the_general_sentence_is_dropped_when_errors_say_more() -> None:
     body = {"ErrorMessage": "There was a problem with your request.", "Errors": ["Name is required."]}
     error = refusal(make_answer(400, body))
