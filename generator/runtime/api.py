@@ -46,6 +46,9 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "runbooksnapshots"): "RunbookView",
     ("GET", "runbookruns"): "RunbookRunView",
     ("POST", "runbookruns"): "RunbookRunCreate",
+    ("GET", "libraryvariablesets"): "LibraryVariableSetView",
+    ("GET", "variables"): "LibraryVariableSetView, VariableView and VariableViewUnscoped",
+    ("PUT", "variables"): "LibraryVariableSetEdit, VariableEdit and VariableEditUnscoped",
 }
 
 
@@ -246,21 +249,11 @@ class Api:
 
         Raises ApiError when the server refused it (429 too: nothing was executed), LostAnswer when that is not known.
         """
-        target = self._target(path, {})
-        try:
-            answer = self._send("POST", target, json.dumps(body).encode(), timeout)
-        except (OSError, http.client.HTTPException) as error:
-            raise LostAnswer(f"POST {target}: {trouble_in_words(error)}") from None
-        if answer.status in REDIRECTS:
-            raise ConnectionMisconfigured(self._redirect_sentence(answer))
-        if answer.status in (408,) or answer.status >= 500:
-            raise LostAnswer(f"POST {target}: {answer.status} {refusal_text(answer)}")
-        if answer.status >= 400:
-            raise self._refusal("POST", target, answer)
-        try:
-            return json.loads(answer.body) if answer.body.strip() else None
-        except ValueError:
-            raise LostAnswer(f"POST {target}: the answer is not whole, or not from Octopus") from None
+        return self._write("POST", path, body, timeout)
+
+    def put(self, path: str, body: Mapping[str, Any], *, timeout: float = REQUEST_TIMEOUT) -> Any:
+        """The answer to one PUT, under the same rules."""
+        return self._write("PUT", path, body, timeout)
 
     def pages(self, path: str, *, take: int = PAGE_SIZE, **query: Any) -> Iterator[Mapping[str, Any]]:
         """Every item of a collection, page by page, as long as somebody asks for more."""
@@ -326,6 +319,23 @@ class Api:
             raise
         self.advised_pause = advised_pause(answer.headers)
         return answer
+
+    def _write(self, method: str, path: str, body: Mapping[str, Any], timeout: float) -> Any:
+        target = self._target(path, {})
+        try:
+            answer = self._send(method, target, json.dumps(body).encode(), timeout)
+        except (OSError, http.client.HTTPException) as error:
+            raise LostAnswer(f"{method} {target}: {trouble_in_words(error)}") from None
+        if answer.status in REDIRECTS:
+            raise ConnectionMisconfigured(self._redirect_sentence(answer))
+        if answer.status in (408,) or answer.status >= 500:
+            raise LostAnswer(f"{method} {target}: {answer.status} {refusal_text(answer)}")
+        if answer.status >= 400:
+            raise self._refusal(method, target, answer)
+        try:
+            return json.loads(answer.body) if answer.body.strip() else None
+        except ValueError:
+            raise LostAnswer(f"{method} {target}: the answer is not whole, or not from Octopus") from None
 
     def _try_get(self, target: str) -> tuple[Any, float]:
         """The document in a tuple, or the trouble as text; and the seconds that the server asks to wait."""
