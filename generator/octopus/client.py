@@ -17,12 +17,12 @@ import httpx
 
 from generator.errors import Refusal
 from generator.octopus import wire
+from generator.octopus.pace import MOST_AT_ONCE, Pace
 from generator.octopus.records import Document, Json, Space, Target
 from generator.settings import Target as NamedTarget
 
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 MOST_REDIRECTS = 5
-MOST_CONNECTIONS = 8
 
 
 class Client:
@@ -38,10 +38,12 @@ class Client:
         *,
         api_key: str | None = None,
         access_token: str | None = None,
+        pace: Pace | None = None,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.root = root
+        self.pace = pace or Pace()
         self.space: Space | None = None
         self.version = ""
         self._http, self._sleep, self._jitter = http, sleep, jitter
@@ -128,7 +130,13 @@ class Client:
                 pause = wire.pause_before_retry(request, error, attempt=attempt, jitter=self._jitter())
                 if pause is None or (hurry and not isinstance(error, wire.ApiError)):
                     raise
+                if isinstance(error, wire.ApiError) and error.status == 429:
+                    self.pace.hold(pause)
                 self._sleep(pause)
+
+    def pause_before_rewrite(self, attempt: int) -> None:
+        """Wait a little before a write whose fate was unknown is tried again; attempts count from 1."""
+        self._sleep(wire.growing_pause(attempt, jitter=self._jitter()))
 
     def _exchange(self, request: wire.Request) -> wire.Answer:
         """One answer, after redirects within the same server. A POST that was redirected by 301 to 303 is not repeated: it
@@ -147,14 +155,18 @@ class Client:
         return answer
 
     def _send(self, request: wire.Request, url: str) -> wire.Answer:
+        turn, pause = self.pace.take_turn()
+        if pause > 0:
+            self._sleep(pause)
         try:
-            response = self._http.request(
-                request.method,
-                url,
-                json=request.body,
-                headers={"Accept": "application/json", **self._credentials},
-                follow_redirects=False,
-            )
+            with self.pace.at_once:
+                response = self._http.request(
+                    request.method,
+                    url,
+                    json=request.body,
+                    headers={"Accept": "application/json", **self._credentials},
+                    follow_redirects=False,
+                )
         except httpx.HTTPError as error:
             raise self._unreachable(request, error) from error
         except httpx.InvalidURL as error:
@@ -162,7 +174,9 @@ class Client:
         body = response.content
         if self._secret and response.status_code >= 300:
             body = body.replace(self._secret.encode(), b"***")
-        return wire.Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        self.pace.read_answer(turn, headers)
+        return wire.Answer(response.status_code, headers, body)
 
     def _unreachable(self, request: wire.Request, error: httpx.HTTPError) -> wire.Unreachable:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -198,15 +212,22 @@ def connect(
     access_token: str | None = None,
     space: str | None = None,
     http: httpx.Client | None = None,
+    pace: Pace | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Client:
     """A client of the server at `url`, signed in, with its space chosen (name, id or slug; None: the default one).
 
     Each way in which this can fail is one sentence: nothing listens there, it is not Octopus, the key is wrong, the space is
-    unknown. `http` is a ready httpx client; without it one is made that honours the proxies and CA of the environment.
+    unknown. `http` is a ready httpx client; without it one is made that honours the proxies and CA of the environment. `pace` is
+    shared by clients of one account.
     """
     client = Client(
-        http or open_http(), wire.server_root(url), api_key=api_key, access_token=access_token, sleep=sleep
+        http or open_http(),
+        wire.server_root(url),
+        api_key=api_key,
+        access_token=access_token,
+        pace=pace,
+        sleep=sleep,
     )
     try:
         sign_in(client, space)
@@ -253,7 +274,7 @@ def open_http() -> httpx.Client:
             trust.load_verify_locations(cafile=bundle)
         except (OSError, ssl.SSLError) as error:
             raise Refusal(f"REQUESTS_CA_BUNDLE: cannot read certificates from {bundle}: {error}") from error
-    return httpx.Client(verify=trust, timeout=TIMEOUT, limits=httpx.Limits(max_connections=MOST_CONNECTIONS))
+    return httpx.Client(verify=trust, timeout=TIMEOUT, limits=httpx.Limits(max_connections=MOST_AT_ONCE))
 
 
 def read_target(

@@ -20,6 +20,8 @@ from generator.source import closest
 
 PAGE_SIZE = 250
 ATTEMPTS = 6
+RATE_LIMITED_ATTEMPTS = 20
+"""A server that counts requests is well, and others may use up the same account's share for a while."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 LONGEST_RETRY_AFTER = 120.0
 LONGEST_QUOTE = 500
@@ -334,17 +336,21 @@ def pause_before_retry(request: Request, error: OctopusError, *, attempt: int, j
 
     Reads are asked again; a write only after 429, because then nothing was carried out, and when no connection was made.
     """
-    if not error.transient or attempt >= ATTEMPTS:
+    is_limited = isinstance(error, ApiError) and error.status == 429
+    if not error.transient or attempt >= (RATE_LIMITED_ATTEMPTS if is_limited else ATTEMPTS):
         return None
-    untouched = (isinstance(error, ApiError) and error.status == 429) or (
-        isinstance(error, Unreachable) and not error.sent
-    )
+    untouched = is_limited or (isinstance(error, Unreachable) and not error.sent)
     if not request.is_read and not untouched:
         return None
-    pause = min(FIRST_PAUSE * 2.0 ** (attempt - 1), LONGEST_PAUSE) * (0.5 + jitter / 2)
+    pause = growing_pause(attempt, jitter=jitter)
     if error.retry_after is None:
         return pause
     return None if error.retry_after > LONGEST_RETRY_AFTER else max(pause, error.retry_after + jitter)
+
+
+def growing_pause(attempt: int, *, jitter: float) -> float:
+    """Seconds, about twice as many after each attempt; `jitter` is from 0 to 1."""
+    return min(FIRST_PAUSE * 2.0 ** (attempt - 1), LONGEST_PAUSE) * (0.5 + jitter / 2)
 
 
 def page_items(request: Request, document: Json, *, where: str) -> tuple[list[Json], str | None]:
