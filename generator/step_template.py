@@ -26,7 +26,10 @@ SELECT_OPTIONS = "Octopus.SelectOptions"
 MARKER_ID = "octosteps.template.id"
 MARKER_REVISION = "octosteps.template.revision"
 MARKER_DIGEST = "octosteps.template.digest"
-_MARKERS = frozenset({MARKER_ID, MARKER_REVISION, MARKER_DIGEST})
+MARKER_VERSION = "octosteps.template.version"
+"""The version that a save was meant to become. A PUT carries no version that the server checks: where the template's own version
+is higher, somebody saved in between, and even a run that was killed leaves that trace."""
+_MARKERS = frozenset({MARKER_ID, MARKER_REVISION, MARKER_DIGEST, MARKER_VERSION})
 
 # The header that templates/script.py.j2 writes. A template that was pasted into Octopus carries no marker properties, so
 # these lines are how it is still known.
@@ -80,11 +83,12 @@ class StepTemplate:
 
 @dataclass(frozen=True, kw_only=True)
 class Marker:
-    """What a template of ours says about itself."""
+    """What a template of ours says about itself; `version` is None for one that was pasted."""
 
     spec_id: str
     revision: int
     digest: str
+    version: int | None = None
 
 
 # --- the Library file ----------------------------------------------------------------------------------------------
@@ -183,6 +187,7 @@ def to_api(
             MARKER_ID: template.spec_id,
             MARKER_REVISION: str(template.revision),
             MARKER_DIGEST: digest(template),
+            MARKER_VERSION: str(0 if found is None else int(found.get("Version") or 0) + 1),
         },
         "Parameters": parameters,
     }
@@ -210,11 +215,11 @@ def read_marker(document: Mapping[str, Any]) -> Marker | None:
     properties = document.get("Properties") or {}
     spec_id, digest_ = properties.get(MARKER_ID), properties.get(MARKER_DIGEST)
     if isinstance(spec_id, str) and spec_id and isinstance(digest_, str):
-        revision = properties.get(MARKER_REVISION)
         return Marker(
             spec_id=spec_id,
-            revision=int(revision) if isinstance(revision, str) and revision.isdecimal() else 0,
+            revision=_number(properties.get(MARKER_REVISION)) or 0,
             digest=digest_,
+            version=_number(properties.get(MARKER_VERSION)),
         )
     header = _header(_text(properties.get(SCRIPT_BODY)))
     found_id, found_revision = _HEADER_ID.search(header), _HEADER_REVISION.search(header)
@@ -226,6 +231,10 @@ def read_marker(document: Mapping[str, Any]) -> Marker | None:
         revision=int(found_revision.group(1)),
         digest=found_digest.group().removeprefix("# digest:").strip(),
     )
+
+
+def _number(value: object) -> int | None:
+    return int(value) if isinstance(value, str) and value.isdecimal() else None
 
 
 def marker_holds(document: Mapping[str, Any]) -> bool:
