@@ -206,8 +206,8 @@ NAME_NOT_FOUND = _errors(
 UNKNOWN_GIT_REF = _errors("The Git reference '{ref}' could not be found.", _OURS)
 NOT_A_BRANCH = _errors("'{ref}' is not a branch and cannot be changed.", _OURS)
 PROTECTED_BRANCH = _errors(
-    "The branch '{branch}' is protected.",
-    "that commits to protected branches are refused: docs, Unified branch protection; the text is unconfirmed",
+    "{branch} is a protected branch. Cannot commit to protected branches. Please create a new branch before committing.",
+    "OctopusDeploy/Issues 9456",
 )
 PROCESS_IN_GIT = _errors(
     "The deployment process and settings of project '{project}' are in Git: a Git reference is needed.",

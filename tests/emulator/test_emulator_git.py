@@ -121,7 +121,7 @@ def test_a_commit_has_the_message_of_its_change(world: World) -> None:
     [
         pytest.param("main", {"Version": 99}, 400, "another user has made changes", id="stale"),
         pytest.param("nowhere", {}, 404, "not found", id="unknown ref"),
-        pytest.param("secured", {}, 400, "is protected", id="protected branch"),
+        pytest.param("secured", {}, 400, "Cannot commit to protected branches", id="protected branch"),
         pytest.param("refs/tags/v1", {}, 400, "is not a branch", id="tag"),
     ],
 )

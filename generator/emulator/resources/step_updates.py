@@ -14,7 +14,10 @@ from generator.emulator.state import State
 
 
 def update_actions(request: Request) -> list[Document]:
-    """Moves steps to a version, all or none (source: docs, API reference, action templates; Updating step templates)."""
+    """Moves steps to a version (source: docs, API reference, action templates; Updating step templates).
+
+    That all or none are moved is unconfirmed: Swagger of Octopus Server 2020.5 has a 400 whose `Details` tell why.
+    """
     outcomes, write = _updated(request)
     if any(outcome["Outcome"] != "Success" for outcome in outcomes):
         raise refusals.ACTIONS_UPDATE_FAILED(details={outcome["Id"]: outcome for outcome in outcomes})
@@ -56,16 +59,18 @@ def _updated(request: Request) -> tuple[list[Document], Callable[[], None]]:
     outcomes: list[Document] = []
     changes: list[tuple[Document, Document, Document]] = []
     drafts: list[Draft] = []
-    for process, action in _named_actions(request, body, template, drafts):
+    named = _named_actions(request, body, template, drafts)
+    settings = {id(draft.process): draft.settings for draft in drafts}
+    for process, action in named:
         held = known.get(_number(action["Properties"].get(templates.TEMPLATE_VERSION)))
         outcome, properties = updates.updated(
             action,
             held,
             wanted,
             defaults=body.get("DefaultPropertyValues") or {},
-            overrides=(body.get("Overrides") or {}).get(action["Id"]) or {},
+            overrides=body.get("Overrides") or {},
             package_users=lambda name, process=process, action=action: _package_users(  # type: ignore[misc]
-                state, state.get("Projects", process["ProjectId"]), action, name
+                state, state.get("Projects", process["ProjectId"]), settings.get(id(process)), action, name
             ),
         )
         outcomes.append(outcome)
@@ -75,7 +80,7 @@ def _updated(request: Request) -> tuple[list[Document], Callable[[], None]]:
         for _, action, properties in changes:
             action["Properties"] = properties
             action["ActionType"] = wanted["ActionType"]
-            action["Packages"] = copy.deepcopy(wanted["Packages"])
+            action["Packages"] = updates.references(action["Packages"], wanted["Packages"])
             action["GitDependencies"] = copy.deepcopy(wanted["GitDependencies"])
         for process in {id(process): process for process, _, _ in changes}.values():
             process["Version"] += 1
@@ -97,8 +102,11 @@ class Draft(NamedTuple):
     settings: Document
 
 
-def _package_users(state: State, project: Document, action: Document, name: str) -> list[Document]:
-    """What in the project relies on a package of the action (source: docs, API reference, action templates)."""
+def _package_users(
+    state: State, project: Document, settings: Document | None, action: Document, name: str
+) -> list[Document]:
+    """What in the project relies on a package of the action (source: docs, API reference, action templates). In Git the
+    versioning strategy stands in the branch's `settings` (source: cli, test/fixtures/projects.go)."""
 
     def names_it(reference: Document | None) -> bool:
         reference = reference or {}
@@ -108,7 +116,8 @@ def _package_users(state: State, project: Document, action: Document, name: str)
         )
 
     users = []
-    if names_it((project["VersioningStrategy"] or {}).get("DonorPackage")):
+    strategy = (settings or {}).get("VersioningStrategy") or project["VersioningStrategy"] or {}
+    if names_it(strategy.get("DonorPackage")):
         users.append(("ProjectVersionStrategy", project))
     if names_it((project["ReleaseCreationStrategy"] or {}).get("ReleaseCreationPackage")):
         users.append(("ProjectReleaseCreationStrategy", project))
@@ -137,7 +146,7 @@ def _named_actions(
     for item in body.get("ActionsToUpdate") or ():
         ids = set(item.get("ActionIds") or ())
         if item.get("GitRef"):
-            in_git.setdefault((item.get("ProjectId"), item["GitRef"]), set()).update(ids)
+            in_git.setdefault((_project_id(request, item), item["GitRef"]), set()).update(ids)
         else:
             named.setdefault(item.get("ProcessId"), set()).update(ids)
     for process_id, actions in (body.get("ActionIdsByProcessId") or {}).items():
@@ -161,6 +170,14 @@ def _named_actions(
             raise refusals.PROCESS_IN_GIT(project=owner["Name"])
         found.extend(_actions_in(process, ids, template))
     return found
+
+
+def _project_id(request: Request, item: Document) -> str:
+    """`ProjectId` came later: OctopusClients' ActionsUpdateProcessResource.cs has none, the API reference has it."""
+    if item.get("ProjectId"):
+        return str(item["ProjectId"])
+    process = request.reference("DeploymentProcesses", "ProcessId", item.get("ProcessId"))
+    return str(process["ProjectId"])
 
 
 def _actions_in(process: Document, ids: set[str], template: Document) -> Iterator[tuple[Document, Document]]:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from generator.emulator import refusals
+from generator.emulator import refusals, repositories
 from generator.emulator.documents import Document, Secret, secret_properties
 from generator.emulator.kinds import ACTION_TEMPLATES
 from generator.emulator.requests import Answer, Request, by_name, created, narrowed
@@ -189,14 +189,16 @@ def versions_of(state: State, template: Document) -> list[Document]:
 
 
 def list_usage(request: Request) -> list[Document]:
+    """The steps that hold a copy, narrowed as the API reference says; `branch` takes its short or its whole name."""
     template, query = template_of(request), request.query
     project, process = query.all("project"), query.first("process")
-    only_old = query.flag("withUpdates")
+    branch, only_old = query.first("branch"), query.flag("withUpdates")
     return [
         usage
         for usage in usages(request.state, template)
         if not project or usage["ProjectId"] in project
         if process is None or usage["ProcessType"].casefold() == process.casefold()
+        if branch is None or usage["Branch"] in (branch, repositories.HEADS + branch)
         if not only_old or usage["Version"] != str(template["Version"])
     ]
 

@@ -5,7 +5,8 @@ Source: docs, Updating step templates, and API reference, action templates (name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from generator.emulator.documents import Document, Secret, secret_properties
@@ -29,7 +30,9 @@ def updated(
 
     `package_users` tells what relies on a package of the action, by its name. `held` is the version that the step was
     copied from, None when it is gone. Properties of the template overwrite the step's (source: OctopusDeploy/Issues
-    8437); a parameter keeps the step's value where that is not the old default.
+    8437); a parameter keeps the step's value where that is not the old default. `defaults` and `overrides` are by the names
+    of properties, for every step of the request (source: OctopusClients, Model/ActionsUpdateResource.cs); that an override
+    wins over the step's value is unconfirmed.
     """
     before: Document = action["Properties"]
     reasons: dict[str, list[str]] = {}
@@ -78,6 +81,20 @@ def updated(
         "Links": {},
     }
     return document, after if outcome == SUCCESS else dict(before)
+
+
+def references(held: Sequence[Document], wanted: Sequence[Document]) -> list[Document]:
+    """The packages of a step after its move. One that is chosen in the step (`SelectionMode` deferred) stays as it was chosen
+    there: unconfirmed, but a step would not work otherwise."""
+    chosen = {item["Name"]: item for item in held}
+    return [
+        copy.deepcopy(chosen[item["Name"]] if _is_deferred(item) and item["Name"] in chosen else item)
+        for item in wanted
+    ]
+
+
+def _is_deferred(package: Mapping[str, Any]) -> bool:
+    return (package.get("Properties") or {}).get("SelectionMode") == "deferred"
 
 
 def _control(parameter: Mapping[str, Any]) -> object:
