@@ -6,20 +6,17 @@
 # spec: step_templates/run-runbook.yaml
 # id: 0f4d5a37-6c1b-4d8e-a1f0-93b7c2d85e14
 # revision: 1
-# digest: sha256:1f5776a198591aa8550a9bfbea8d972c0cd0ca3edd28fea38543e3b0f9f9ed24
+# digest: sha256:09e332ee05e478ab6a2dd4b90cfb07069989f491f8d780c1a5b395593587febb
 
 from __future__ import annotations
 
-import email.utils
 import http.client
 import json
-import random
+import os
 import re
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
@@ -801,6 +798,9 @@ def write_result(step: Step, failure: Optional[StepFailure]) -> None:
 
 # ---- generator/runtime/transport.py ----
 
+PORTS = {"http": 80, "https": 443}
+
+
 class ConnectionMisconfigured(StepFailure):
     """No request can succeed before somebody changes the connection fields."""
 
@@ -826,54 +826,68 @@ class HttpAnswer(NamedTuple):
 Transport = Callable[[HttpRequest, float], HttpAnswer]
 
 
-class NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Hands redirects to us: urllib would carry the key to whatever host the answer names."""
-
-    def redirect_request(self, *arguments: Any) -> None:
-        return None
-
-
-def urllib_transport(ca: str) -> Transport:
-    """Sends by urllib, through the proxies of the environment. `ca` is a file or PEM text to trust as well, or ""."""
-    openers: dict[str, urllib.request.OpenerDirector] = {}
+def http_transport(ca: str) -> Transport:
+    """Sends each request over a connection of its own. `ca` is a file or PEM text to trust as well, or ""."""
+    contexts: list[Any] = []  # none before the first https request, for loading the trust store takes 20 ms
 
     def send(request: HttpRequest, timeout: float) -> HttpAnswer:
-        scheme = request.url.partition(":")[0]
-        if scheme not in openers:
-            openers[scheme] = make_opener(scheme, ca)
-        wire = urllib.request.Request(
-            request.url, data=request.body, headers=dict(request.headers), method=request.method
-        )
+        server = urllib.parse.urlsplit(request.url)
+        proxy = find_proxy(server)
+        reached = proxy or server
+        headers = {**request.headers, "Connection": "close"}
+        target = urllib.parse.urlunsplit(("", "", server.path or "/", server.query, ""))
+        if "https" in (server.scheme, reached.scheme) and not contexts:
+            contexts.append(tls_context(ca))
+        host, port = reached.hostname or "", reached.port or PORTS[reached.scheme]
+        connection = http.client.HTTPConnection(host, port, timeout=timeout)
+        if "https" in (server.scheme, reached.scheme):
+            connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=contexts[0])
+        if proxy is not None and server.scheme == "https":
+            connection.set_tunnel(server.hostname or "", server.port or 443, authorization(proxy))
+        elif proxy is not None:
+            target = request.url
+            headers.update(authorization(proxy))
         try:
-            with openers[scheme].open(wire, timeout=timeout) as answer:
-                return HttpAnswer(answer.status, lower_names(answer.headers), answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return HttpAnswer(error.code, lower_names(error.headers), error.read())
+            connection.request(request.method, target, request.body, headers)
+            answer = connection.getresponse()
+            names = {name.lower(): value for name, value in answer.headers.items()}
+            return HttpAnswer(answer.status, names, answer.read())
+        except UnicodeError:  # raised for host names alone
+            raise ConnectionMisconfigured(f"no server can be called {host!r}") from None
+        finally:
+            connection.close()
 
     return send
 
 
-def make_opener(scheme: str, ca: str) -> urllib.request.OpenerDirector:
-    """What `urllib.request.build_opener` makes, but without the trust store where it is not needed: loading it takes 20 ms."""
-    opener = urllib.request.OpenerDirector()
-    handlers: list[Any] = [
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        NoRedirects(),
-        urllib.request.HTTPErrorProcessor(),
-    ]
-    if scheme == "https":
-        handlers.append(urllib.request.HTTPSHandler(context=tls_context(ca)))
-    for handler in handlers:
-        opener.add_handler(handler)
-    return opener
+def find_proxy(server: urllib.parse.SplitResult) -> Optional[urllib.parse.SplitResult]:
+    """The proxy that the environment, on Windows and macOS also the system, names for `server`; None to go there directly."""
+    names = (f"{server.scheme}_proxy", f"{server.scheme}_proxy".upper())
+    if sys.platform not in ("win32", "darwin") and not any(os.environ.get(name) for name in names):
+        return None
+    from urllib.request import getproxies, proxy_bypass
+
+    text = getproxies().get(server.scheme)
+    if not text or proxy_bypass(server.netloc):
+        return None
+    try:
+        proxy = urllib.parse.urlsplit(text if "://" in text else "http://" + text)
+        usable = proxy.scheme in PORTS and proxy.hostname and proxy.port != 0
+    except ValueError:
+        usable = False
+    if not usable:  # not shown: it may hold a password
+        raise ConnectionMisconfigured(f"the variable {names[1]} is not the address of an HTTP proxy")
+    return proxy
 
 
-def lower_names(headers: Any) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+def authorization(proxy: urllib.parse.SplitResult) -> dict[str, str]:
+    """The header for a proxy whose address holds a user and password."""
+    if not proxy.username:
+        return {}
+    import base64
+
+    words = f"{urllib.parse.unquote(proxy.username)}:{urllib.parse.unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(words.encode()).decode()}
 
 
 def tls_context(ca: str) -> Any:
@@ -923,6 +937,9 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "runbooksnapshots"): "RunbookView",
     ("GET", "runbookruns"): "RunbookRunView",
     ("POST", "runbookruns"): "RunbookRunCreate",
+    ("GET", "libraryvariablesets"): "LibraryVariableSetView",
+    ("GET", "variables"): "LibraryVariableSetView, VariableView and VariableViewUnscoped",
+    ("PUT", "variables"): "LibraryVariableSetEdit, VariableEdit and VariableEditUnscoped",
 }
 
 
@@ -1036,7 +1053,11 @@ def retry_after(answer: HttpAnswer, now: float) -> float:
     text = answer.headers.get("retry-after", "").strip()
     if text.isdigit():
         return float(text)
-    moment = email.utils.parsedate_tz(text) if text else None
+    if not text:
+        return 0.0
+    import email.utils
+
+    moment = email.utils.parsedate_tz(text)
     return max(0.0, email.utils.mktime_tz(moment) - now) if moment else 0.0
 
 
@@ -1063,6 +1084,13 @@ def advisory(text: str) -> dict[str, float]:
     return numbers
 
 
+def any_fraction() -> float:
+    """A number from 0 up to 1. Some Pythons take 3 ms to load `random`, so nothing is loaded before the first pause."""
+    import random
+
+    return random.random()
+
+
 class Api:
     """One server and space. Paths are relative to the space, or begin with `/api`; answers are the JSON documents."""
 
@@ -1077,7 +1105,7 @@ class Api:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         wall_clock: Callable[[], float] = time.time,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = any_fraction,
     ) -> None:
         self.url = url
         self.space = space
@@ -1123,21 +1151,11 @@ class Api:
 
         Raises ApiError when the server refused it (429 too: nothing was executed), LostAnswer when that is not known.
         """
-        target = self._target(path, {})
-        try:
-            answer = self._send("POST", target, json.dumps(body).encode(), timeout)
-        except (OSError, http.client.HTTPException) as error:
-            raise LostAnswer(f"POST {target}: {trouble_in_words(error)}") from None
-        if answer.status in REDIRECTS:
-            raise ConnectionMisconfigured(self._redirect_sentence(answer))
-        if answer.status in (408,) or answer.status >= 500:
-            raise LostAnswer(f"POST {target}: {answer.status} {refusal_text(answer)}")
-        if answer.status >= 400:
-            raise self._refusal("POST", target, answer)
-        try:
-            return json.loads(answer.body) if answer.body.strip() else None
-        except ValueError:
-            raise LostAnswer(f"POST {target}: the answer is not whole, or not from Octopus") from None
+        return self._write("POST", path, body, timeout)
+
+    def put(self, path: str, body: Mapping[str, Any], *, timeout: float = REQUEST_TIMEOUT) -> Any:
+        """The answer to one PUT, under the same rules."""
+        return self._write("PUT", path, body, timeout)
 
     def pages(self, path: str, *, take: int = PAGE_SIZE, **query: Any) -> Iterator[Mapping[str, Any]]:
         """Every item of a collection, page by page, as long as somebody asks for more."""
@@ -1194,15 +1212,31 @@ class Api:
         try:
             answer = self._transport(HttpRequest(method, self.url + target, headers, body), timeout)
         except OSError as error:
-            reason = getattr(error, "reason", error)
-            if type(reason).__name__ == "SSLCertVerificationError":
+            if type(error).__name__ == "SSLCertVerificationError":
                 raise ConnectionMisconfigured(
-                    f"the certificate of {self.url} is not trusted: {getattr(reason, 'verify_message', reason)} "
+                    f"the certificate of {self.url} is not trusted: {getattr(error, 'verify_message', error)} "
                     "(give the field CA file the authority that signed it)"
                 ) from None
             raise
         self.advised_pause = advised_pause(answer.headers)
         return answer
+
+    def _write(self, method: str, path: str, body: Mapping[str, Any], timeout: float) -> Any:
+        target = self._target(path, {})
+        try:
+            answer = self._send(method, target, json.dumps(body).encode(), timeout)
+        except (OSError, http.client.HTTPException) as error:
+            raise LostAnswer(f"{method} {target}: {trouble_in_words(error)}") from None
+        if answer.status in REDIRECTS:
+            raise ConnectionMisconfigured(self._redirect_sentence(answer))
+        if answer.status in (408,) or answer.status >= 500:
+            raise LostAnswer(f"{method} {target}: {answer.status} {refusal_text(answer)}")
+        if answer.status >= 400:
+            raise self._refusal(method, target, answer)
+        try:
+            return json.loads(answer.body) if answer.body.strip() else None
+        except ValueError:
+            raise LostAnswer(f"{method} {target}: the answer is not whole, or not from Octopus") from None
 
     def _try_get(self, target: str) -> tuple[Any, float]:
         """The document in a tuple, or the trouble as text; and the seconds that the server asks to wait."""
@@ -1258,9 +1292,8 @@ class Api:
 
 
 def trouble_in_words(error: Exception) -> str:
-    """A failed exchange for people; urllib wraps the cause in `reason`."""
-    reason = getattr(error, "reason", None) or error
-    return f"{type(reason).__name__}: {reason}" if str(reason) else type(reason).__name__
+    """A failed exchange for people."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 # ---- generator/runtime/lookup.py ----
@@ -1402,7 +1435,7 @@ def connect(parameters: Any, limit: timedelta, *, transport: Any = None) -> Api:
     api = Api(
         parameters.server,
         parameters.api_key,
-        transport=transport or urllib_transport(parameters.ca_file or ""),
+        transport=transport or http_transport(parameters.ca_file or ""),
         tell=step.log.info,
     )
     expiry = token_expiry(parameters.api_key)
@@ -3815,7 +3848,7 @@ def outlive(orders: Mapping[str, Any], messages: Iterable[Mapping[str, Any]]) ->
         orders["server"],
         Secret(orders["credential"]),
         space=orders["space"],
-        transport=urllib_transport(orders["ca"]),
+        transport=http_transport(orders["ca"]),
     )
     if must_cancel(api, ParentTask(*orders["own"]), orders["result"], orders["longest"]):
         cancel_guarded(api, told[-1]["keys"], told[-1]["project"])

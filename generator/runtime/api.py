@@ -5,10 +5,8 @@ Only reads are retried. Whoever writes decides what a lost answer means (LostAns
 
 from __future__ import annotations
 
-import email.utils
 import http.client
 import json
-import random
 import time
 import urllib.parse
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
@@ -162,7 +160,11 @@ def retry_after(answer: HttpAnswer, now: float) -> float:
     text = answer.headers.get("retry-after", "").strip()
     if text.isdigit():
         return float(text)
-    moment = email.utils.parsedate_tz(text) if text else None
+    if not text:
+        return 0.0
+    import email.utils
+
+    moment = email.utils.parsedate_tz(text)
     return max(0.0, email.utils.mktime_tz(moment) - now) if moment else 0.0
 
 
@@ -189,6 +191,13 @@ def advisory(text: str) -> dict[str, float]:
     return numbers
 
 
+def any_fraction() -> float:
+    """A number from 0 up to 1. Some Pythons take 3 ms to load `random`, so nothing is loaded before the first pause."""
+    import random
+
+    return random.random()
+
+
 class Api:
     """One server and space. Paths are relative to the space, or begin with `/api`; answers are the JSON documents."""
 
@@ -203,7 +212,7 @@ class Api:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         wall_clock: Callable[[], float] = time.time,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = any_fraction,
     ) -> None:
         self.url = url
         self.space = space
@@ -310,10 +319,9 @@ class Api:
         try:
             answer = self._transport(HttpRequest(method, self.url + target, headers, body), timeout)
         except OSError as error:
-            reason = getattr(error, "reason", error)
-            if type(reason).__name__ == "SSLCertVerificationError":
+            if type(error).__name__ == "SSLCertVerificationError":
                 raise ConnectionMisconfigured(
-                    f"the certificate of {self.url} is not trusted: {getattr(reason, 'verify_message', reason)} "
+                    f"the certificate of {self.url} is not trusted: {getattr(error, 'verify_message', error)} "
                     "(give the field CA file the authority that signed it)"
                 ) from None
             raise
@@ -391,6 +399,5 @@ class Api:
 
 
 def trouble_in_words(error: Exception) -> str:
-    """A failed exchange for people; urllib wraps the cause in `reason`."""
-    reason = getattr(error, "reason", None) or error
-    return f"{type(reason).__name__}: {reason}" if str(reason) else type(reason).__name__
+    """A failed exchange for people."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -9,7 +9,7 @@ from generator.runtime.api import Api, parse_credential, parse_server_url, token
 from generator.runtime.lookup import find_space
 from generator.runtime.moments import spoken
 from generator.runtime.step import MISCONFIGURED
-from generator.runtime.transport import urllib_transport
+from generator.runtime.transport import http_transport
 
 CONNECTION_GRAMMARS: Mapping[str, Callable[[Any], Any]] = {
     "server": parse_server_url,
@@ -23,7 +23,7 @@ def connect(parameters: Any, limit: timedelta, *, transport: Any = None) -> Api:
     api = Api(
         parameters.server,
         parameters.api_key,
-        transport=transport or urllib_transport(parameters.ca_file or ""),
+        transport=transport or http_transport(parameters.ca_file or ""),
         tell=step.log.info,
     )
     expiry = token_expiry(parameters.api_key)

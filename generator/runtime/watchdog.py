@@ -32,7 +32,7 @@ from generator.runtime.orphans import marked_children, read_own_task
 from generator.runtime.parameters import Secret
 from generator.runtime.step import StepFailure, result_name
 from generator.runtime.tasks import Task, ask_to_cancel
-from generator.runtime.transport import urllib_transport
+from generator.runtime.transport import http_transport
 
 # Where there is no fork: starts the watchdog and ends, so that the watchdog has no parent in the tree that Octopus kills.
 RELAY = """\
@@ -234,7 +234,7 @@ def outlive(orders: Mapping[str, Any], messages: Iterable[Mapping[str, Any]]) ->
         orders["server"],
         Secret(orders["credential"]),
         space=orders["space"],
-        transport=urllib_transport(orders["ca"]),
+        transport=http_transport(orders["ca"]),
     )
     if must_cancel(api, ParentTask(*orders["own"]), orders["result"], orders["longest"]):
         cancel_guarded(api, told[-1]["keys"], told[-1]["project"])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.error import URLError
 
 import pytest
 from runtime_fakes import VirtualTime, make_api
@@ -28,7 +29,7 @@ from generator.runtime.api import (
     token_expiry,
 )
 from generator.runtime.parameters import Secret
-from generator.runtime.transport import ConnectionMisconfigured, HttpAnswer, HttpRequest, urllib_transport
+from generator.runtime.transport import ConnectionMisconfigured, HttpAnswer, HttpRequest, http_transport
 
 KEY = "API-VERYSECRET"
 TLS = Path(__file__).parent / "tls"
@@ -101,7 +102,7 @@ def test_empty_ids_are_a_mistake_and_never_sent() -> None:
         HttpAnswer(200, {}, b"<html>Please sign in</html>"),
         HttpAnswer(200, {}, b'{"Id": "Server'),
         HttpAnswer(200, {}, b""),
-        URLError(ConnectionRefusedError(111, "Connection refused")),
+        ConnectionRefusedError(111, "Connection refused"),
         ConnectionResetError(104, "Connection reset by peer"),
         TimeoutError("timed out"),
         http.client.IncompleteRead(b"{"),
@@ -153,7 +154,7 @@ def test_patience_is_bounded_and_backs_off() -> None:
 
 def test_a_server_that_never_answered_gets_a_minute() -> None:
     time = VirtualTime()
-    api = make_api(time, Script(URLError(OSError("unreachable"))))
+    api = make_api(time, Script(OSError("unreachable")))
     with pytest.raises(ApiUnreachable):
         api.get("tasks")
     assert 60 == time.now
@@ -287,7 +288,7 @@ def test_redirected_write_is_refused() -> None:
 def test_untrusted_certificate_is_told_at_once() -> None:
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     with pytest.raises(ConnectionMisconfigured, match="is not trusted"):
-        make_api(VirtualTime(), Script(URLError(error))).get("tasks")
+        make_api(VirtualTime(), Script(error)).get("tasks")
 
 
 def test_pages() -> None:
@@ -429,14 +430,14 @@ def tls_url() -> Iterator[str]:
 def test_private_authority(tls_url: str) -> None:
     """A certificate is always verified; the CA field adds to what is trusted, as a file or as text."""
     for ca in (str(TLS / "certificate.pem"), (TLS / "certificate.pem").read_text()):
-        api = Api(tls_url, Secret(KEY), space="S", transport=urllib_transport(ca))
+        api = Api(tls_url, Secret(KEY), space="S", transport=http_transport(ca))
         assert {"Items": [], "TotalResults": 0} == api.get("tasks")
     with pytest.raises(ConnectionMisconfigured, match=r"is not trusted: self.signed certificate"):
-        Api(tls_url, Secret(KEY), space="S", transport=urllib_transport("")).get("tasks")
+        Api(tls_url, Secret(KEY), space="S", transport=http_transport("")).get("tasks")
 
 
 def test_over_a_socket(socket_url: str) -> None:
-    send = urllib_transport("")
+    send = http_transport("")
     good = send(HttpRequest("GET", socket_url + "/octopus/api/S/tasks", {"X-Octopus-ApiKey": KEY}, None), 5)
     assert (200, {"Items": [], "TotalResults": 0}) == (good.status, json.loads(good.body))
     assert [("/octopus/api/S/tasks", KEY)] == Handler.seen
@@ -452,11 +453,11 @@ def test_the_proxy_of_the_environment_is_used(socket_url: str, monkeypatch: pyte
     monkeypatch.setenv("http_proxy", socket_url)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    urllib_transport("")(HttpRequest("GET", "http://octopus.invalid/api", {}, None), 5)
+    http_transport("")(HttpRequest("GET", "http://octopus.invalid/api", {}, None), 5)
     assert ["http://octopus.invalid/api"] == [path for path, _ in Handler.seen]
     monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(URLError):
-        urllib_transport("")(HttpRequest("GET", "http://127.0.0.1:1/api", {}, None), 5)
+    with pytest.raises(ConnectionRefusedError):
+        http_transport("")(HttpRequest("GET", "http://127.0.0.1:1/api", {}, None), 5)
     assert 1 == len(Handler.seen)
 
 
@@ -466,4 +467,66 @@ def test_unreadable_ca_file(tmp_path: Any) -> None:
         "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----",
     ):
         with pytest.raises(ConnectionMisconfigured, match="the CA file cannot be read"):
-            urllib_transport(ca)(HttpRequest("GET", "https://127.0.0.1:1/api", {}, None), 5)
+            http_transport(ca)(HttpRequest("GET", "https://127.0.0.1:1/api", {}, None), 5)
+
+
+class Tunnel(BaseHTTPRequestHandler):
+    """A proxy that opens tunnels to wherever it is asked, for whoever has the password."""
+
+    seen: ClassVar[list[tuple[str, str | None, str | None]]] = []
+
+    def do_CONNECT(self) -> None:
+        Tunnel.seen.append((self.path, self.headers["Proxy-Authorization"], self.headers["X-Octopus-ApiKey"]))
+        host, _, port = self.path.rpartition(":")
+        with socket.create_connection((host, int(port))) as there:
+            self.send_response(200)
+            self.end_headers()
+            back = threading.Thread(target=pour, args=(there, self.connection))
+            back.start()
+            pour(self.connection, there)
+            back.join()
+        self.close_connection = True
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+def pour(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_a_tunnel_through_the_proxy(tls_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy sees its own password and where to go, and never the key; the certificate is verified all the same."""
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Tunnel)
+    thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
+    thread.start()
+    Tunnel.seen = []
+    monkeypatch.setenv("HTTPS_PROXY", f"http://joe:p%40ss@127.0.0.1:{proxy.server_port}")
+    for name in ("https_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    ca = str(TLS / "certificate.pem")
+    Api(tls_url, Secret(KEY), space="S", transport=http_transport(ca)).get("tasks")
+    with pytest.raises(ConnectionMisconfigured, match="is not trusted"):
+        Api(tls_url, Secret(KEY), space="S", transport=http_transport("")).get("tasks")
+    proxy.shutdown()
+    thread.join()
+    proxy.server_close()
+    where = tls_url.partition("://")[2]
+    password = "Basic " + base64.b64encode(b"joe:p@ss").decode()
+    assert [(where, password, None)] * 2 == Tunnel.seen
+
+
+@pytest.mark.parametrize("proxy", ["socks5://joe:secret@127.0.0.1:1", "http://:80", "http://a:port"])
+def test_a_proxy_that_is_none(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(ConnectionMisconfigured, match="HTTP_PROXY is not the address") as told:
+        http_transport("")(HttpRequest("GET", "http://octopus.invalid/api", {}, None), 5)
+    assert "secret" not in str(told.value)
+
+
+def test_a_host_that_cannot_be() -> None:
+    with pytest.raises(ConnectionMisconfigured, match="no server can be called"):
+        http_transport("")(HttpRequest("GET", f"http://{'a' * 70}.example/api", {}, None), 5)
