@@ -1,36 +1,38 @@
-"""Our step templates in a server's library: what is there (`read_found`), what would change (`plan`), and doing it (`write`).
+"""Our step templates in a server's library: what is there (`read_found`), and what would change (`plan`).
 
 We know our own by the marker in the object, never by a state file. Facts about Octopus: the first version is 0 and every
-PUT adds one; a PUT carries no version, so the last writer wins and only the answer's Version tells that somebody else wrote;
-names that a template ever had stay reserved with its versions (OctopusDeploy/Issues 4001, 7316, 9185).
+PUT adds one; names that a template ever had stay reserved with its versions (OctopusDeploy/Issues 4001, 7316, 9185).
+Writing is `publication`'s, the past versions of a template are `history`'s.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from generator.errors import Refusal
-from generator.octopus import ApiError, Client, OctopusError
+from generator.octopus import Client
+from generator.octopus.permissions import Need
 from generator.octopus.records import Document
-from generator.plan import Change, unified_diff
+from generator.plan import Action, Change
 from generator.step_template import (
     SCRIPT_BODY,
     Marker,
     StepTemplate,
-    TemplateParameter,
     digest,
     from_api,
     marker_holds,
     read_marker,
-    to_api,
+    without_marks,
 )
+from generator.template_diff import diff
+
+if TYPE_CHECKING:
+    from generator.history import History, Reserved
 
 KIND = "step template"
-WRITE_ATTEMPTS = 4
-MOST_HISTORIES = 200
-"""How many templates' old versions are looked through to explain a refused save."""
+MOST_EDITS_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,7 @@ class FoundTemplate:
     @property
     def edited(self) -> str:
         """` by NAME on DATE`, as far as the server says."""
-        by = f" by {self.modified_by}" if self.modified_by else ""
+        by = f" by {self.modified_by}" if self.modified_by else " (the server does not say by whom)"
         return f"{by} on {self.modified_on[:16].replace('T', ' ')}" if self.modified_on else by
 
 
@@ -76,122 +78,227 @@ def parse_found(document: Document) -> FoundTemplate:
     )
 
 
-def plan(
-    wanted: Iterable[StepTemplate], found: Sequence[FoundTemplate], *, force: bool = False
-) -> tuple[Change, ...]:
-    """What turns `found` into `wanted`. Nothing is renamed or deleted; what others made is not touched without `force`."""
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One wanted template, and what the server has of it: those with its spec's id, and the one with its name."""
+
+    wanted: StepTemplate
+    ours: Sequence[FoundTemplate]
+    namesake: FoundTemplate | None
+
+    @property
+    def found(self) -> FoundTemplate | None:
+        return self.ours[0] if self.ours else self.namesake
+
+
+def pair(wanted: Iterable[StepTemplate], found: Iterable[FoundTemplate]) -> tuple[Pair, ...]:
+    """The wanted templates by name, each with what the server has of it. Octopus compares names without case."""
     by_id: dict[str, list[FoundTemplate]] = defaultdict(list)
-    by_name = {template.name.casefold(): template for template in found}
+    by_name: dict[str, FoundTemplate] = {}
     for template in found:
+        by_name[template.name.casefold()] = template
         if template.marker:
             by_id[template.marker.spec_id].append(template)
     return tuple(
-        compare(template, by_id.get(template.spec_id, []), by_name.get(template.name.casefold()), force=force)
+        Pair(
+            wanted=template,
+            ours=by_id.get(template.spec_id, ()),
+            namesake=by_name.get(template.name.casefold()),
+        )
         for template in sorted(wanted, key=lambda template: template.name)
     )
 
 
+def doubtful(wanted: Iterable[StepTemplate], found: Iterable[FoundTemplate]) -> Iterator[FoundTemplate]:
+    """The templates whose past versions must be seen: edited, put back, or saved by two at the same moment."""
+    for one in pair(wanted, found):
+        there = one.found
+        if there is None or there.is_community:
+            continue
+        is_as_meant = there.is_intact and (
+            there.marker is None or there.marker.version in (None, there.version)
+        )
+        if not is_as_meant and (there.marker is not None or there.content != one.wanted):
+            yield there
+
+
+def plan(
+    wanted: Iterable[StepTemplate],
+    found: Sequence[FoundTemplate],
+    *,
+    histories: Mapping[str, History] | None = None,
+    reserved: Mapping[str, Sequence[Reserved]] | None = None,
+    force: bool = False,
+) -> tuple[Change, ...]:
+    """What turns `found` into `wanted`. Nothing is renamed or deleted; what others made is not touched without `force`.
+
+    `histories` are the past versions of doubtful templates by id; `reserved` the names that templates once had, by folded name.
+    """
+    return tuple(
+        compare(one, histories=histories or {}, reserved=reserved or {}, force=force)
+        for one in pair(wanted, found)
+    )
+
+
 def compare(
-    wanted: StepTemplate, ours: Sequence[FoundTemplate], namesake: FoundTemplate | None, *, force: bool
+    pair: Pair,
+    *,
+    histories: Mapping[str, History],
+    reserved: Mapping[str, Sequence[Reserved]],
+    force: bool,
 ) -> Change:
-    """What to do about one wanted template, given those with its id and the one with its name."""
-    if len(ours) > 1:
-        names = " and ".join(f"{template.name!r} ({template.id})" for template in ours)
-        return conflict(wanted, ours[0], f"{names} both say that they are made from this spec: delete one")
-    found = ours[0] if ours else namesake
+    """What to do about one wanted template."""
+    wanted, found = pair.wanted, pair.found
+    if len(pair.ours) > 1:
+        names = " and ".join(f"{template.name!r} ({template.id})" for template in pair.ours)
+        return change(
+            "conflict",
+            wanted,
+            f"{names} both say that they are made from this spec: delete one",
+            found=pair.ours[0],
+        )
+    if found is not None and found.content == wanted:
+        return change("leave", wanted, "", found=found)
+    if pair.ours and found is not None and found.name != wanted.name:
+        return change("conflict", wanted, explain_name(pair, found), found=found)
+    trap = find_trap(wanted, found, reserved)
+    if trap:
+        return change("conflict", wanted, trap, found=found)
     if found is None:
-        return Change(
-            action="create",
-            kind=KIND,
-            name=wanted.name,
-            unit=wanted.name,
-            reason="not on the server",
-            after=state(wanted),
-        )
-    if ours and found.name != wanted.name:
-        if namesake is not None and namesake is not found:
-            reason = f"its template was renamed to {found.name!r}, and another one ({namesake.id}) has this name now"
-        else:
-            reason = f"it is published as {found.name!r}; templates are never renamed, Octopus keeps the old name reserved"
-        return conflict(
-            wanted, found, f"{reason}: give one of both its name back, or the spec a new id and name"
-        )
-    if found.content == wanted:
-        return Change(
-            action="leave",
-            kind=KIND,
-            name=wanted.name,
-            unit=wanted.name,
-            reason="",
-            before=found_state(found),
-            after=state(wanted),
-        )
-    fault, is_forcible = fault_of(wanted, found)
+        return change("create", wanted, "not on the server")
+    history = histories.get(found.id)
+    fault, is_forcible = fault_of(wanted, found, history)
     if not fault:
-        return update(wanted, found, "differs from its spec")
+        reason = "differs from its spec"
+        if not found.is_intact and found.marker:
+            reason = f"the spec has what was edited on the server{found.edited}"
+        return change("update", wanted, reason, found=found)
     if force and is_forcible:
-        return update(wanted, found, f"overwritten by --force: {fault}")
-    way = "; --force overwrites it" if is_forcible else ""
-    return conflict(wanted, found, f"{fault}{way}")
+        return change("update", wanted, f"overwritten by --force: {fault}", found=found)
+    if not is_forcible:
+        return change("conflict", wanted, fault, found=found)
+    way = "" if fault.endswith("update your checkout") else pull_hint(wanted)
+    conflict = change("conflict", wanted, f"{fault}{way}; --force overwrites it", found=found)
+    return replace(conflict, diff=diff_of_edit(history) or conflict.diff)
 
 
-def fault_of(wanted: StepTemplate, found: FoundTemplate) -> tuple[str, bool]:
+def explain_name(pair: Pair, found: FoundTemplate) -> str:
+    """Why a template of ours that has another name now is left as it is."""
+    wanted, namesake = pair.wanted, pair.namesake
+    if namesake is not None and namesake is not found:
+        reason = (
+            f"its template was renamed to {found.name!r}, and another one ({namesake.id}) has this name now"
+        )
+    else:
+        reason = f"it is published as {found.name!r}{found.edited}; templates are never renamed, Octopus keeps the old name reserved"
+    return f"{reason}: give one of both its name back, or the spec a new id and name{pull_hint(wanted, found.name)}"
+
+
+def find_trap(
+    wanted: StepTemplate, found: FoundTemplate | None, reserved: Mapping[str, Sequence[Reserved]]
+) -> str:
+    """A sentence when a later save of the wanted template would be refused because another one once had its name.
+
+    A save leaves the row (name, version) behind, and is refused where another template has left the same.
+    """
+    version = found.version if found else 0
+    for holder in reserved.get(wanted.name.casefold(), ()):
+        if not (found and holder.template.id == found.id) and max(holder.versions) >= version:
+            first = min(number for number in holder.versions if number >= version)
+            return f"Octopus would refuse to save it once it is at version {first}: {holder.explain(wanted.name)}"
+    return ""
+
+
+def fault_of(wanted: StepTemplate, found: FoundTemplate, history: History | None = None) -> tuple[str, bool]:
     """Why a template that differs must not simply be overwritten ("" when it may), and whether --force overrules that."""
     if found.is_community:
         return "it comes from the community library, which Octopus lets nobody update", False
     if found.content.action_type != wanted.action_type:
         return f"it is of the type {found.content.action_type}, which Octopus never changes", False
-    if found.marker is None:
-        return f"someone else made a template of this name (version {found.version}{found.edited})", True
-    if found.marker.spec_id != wanted.spec_id:
+    if found.marker is not None and found.marker.spec_id != wanted.spec_id:
         return f"it was published from another spec (id {found.marker.spec_id})", True
-    if not found.is_intact:
-        return (
-            f"it was edited on the server{found.edited} (version {found.version}): bring that into the spec",
-            True,
-        )
-    if found.marker.revision > wanted.revision:
+    was_ours = history is not None and any(
+        one.marker is not None and one.marker.spec_id == wanted.spec_id for one in history.saved_by_us
+    )
+    if found.is_intact and found.marker is not None and found.marker.revision > wanted.revision:
         newer, ours = found.marker.revision, wanted.revision
         return (
             f"it was published from a newer revision ({newer}, this spec is {ours}): update your checkout",
             True,
         )
+    if same_but_header(found.content, wanted):
+        return "", True  # pulled: the edit is in the spec, only our header is not on the server yet
+    if found.marker is None and not was_ours:
+        return f"someone else made a template of this name (version {found.version}{found.edited})", True
+    if not found.is_intact:
+        return f"it was edited on the server{tell_edits(found, history)}", True
+    back = history.was_put_back if history else None
+    if back:
+        return f"version {back.version} was put back{found.edited} (version {found.version})", True
     return "", True
 
 
-def update(wanted: StepTemplate, found: FoundTemplate, reason: str) -> Change:
-    return Change(
-        action="update",
-        kind=KIND,
-        name=wanted.name,
-        unit=wanted.name,
-        reason=reason,
-        before=found_state(found),
-        after=state(wanted),
-        diff=diff(
-            found.content,
-            wanted,
-            old=f"server, version {found.version}",
-            new=f"spec, revision {wanted.revision}",
-        ),
+def tell_edits(found: FoundTemplate, history: History | None) -> str:
+    """` by NAME on DATE (version 5)`, for each version that people saved since ours."""
+    edits = (history.edits if history else ()) or (found,)
+    told = [f"{one.edited} (version {one.version})" for one in edits[-MOST_EDITS_NAMED:]]
+    if len(edits) > MOST_EDITS_NAMED:
+        told.insert(0, f" {len(edits) - MOST_EDITS_NAMED} times before")
+    return ",".join(told)
+
+
+def diff_of_edit(history: History | None) -> tuple[str, ...]:
+    """What people changed: what we published, against what is there now."""
+    published = history.published if history else None
+    if history is None or published is None:
+        return ()
+    current = history.current
+    return diff(
+        published.content,
+        current.content,
+        old=f"published, version {published.version}",
+        new=f"on the server{current.edited}, version {current.version}",
     )
 
 
-def conflict(wanted: StepTemplate, found: FoundTemplate, reason: str) -> Change:
+def pull_hint(wanted: StepTemplate, name: str = "") -> str:
+    return f"; `octosteps pull -n {quoted(name or wanted.name)}` brings it into the spec"
+
+
+def quoted(name: str) -> str:
+    """A name as a shell takes it."""
+    return '"' + "".join(f"\\{c}" if c in '"\\$`' else c for c in name) + '"'
+
+
+def same_but_header(one: StepTemplate, other: StepTemplate) -> bool:
+    """Whether only our header's revision and digest tell the two apart."""
+    return one == other or (
+        replace(one, properties={**one.properties, SCRIPT_BODY: without_marks(one.script)})
+        == replace(other, properties={**other.properties, SCRIPT_BODY: without_marks(other.script)})
+    )
+
+
+def change(
+    action: Action, wanted: StepTemplate, reason: str, *, found: FoundTemplate | None = None
+) -> Change:
+    """The change of one template; where there is something to compare with, with the diff of what would be written."""
+    compares = found is not None and action in ("update", "conflict")
     return Change(
-        action="conflict",
+        action=action,
         kind=KIND,
         name=wanted.name,
         unit=wanted.name,
         reason=reason,
-        before=found_state(found),
+        before=found_state(found) if found else {},
         after=state(wanted),
         diff=diff(
             found.content,
             wanted,
             old=f"server, version {found.version}",
             new=f"spec, revision {wanted.revision}",
-        ),
+        )
+        if found is not None and compares
+        else (),
     )
 
 
@@ -203,170 +310,51 @@ def found_state(found: FoundTemplate) -> Mapping[str, object]:
     return {"id": found.id, "version": found.version, "digest": digest(found.content)}
 
 
-# --- what a reviewer reads -------------------------------------------------------------------------------------------
+def needs_of(changes: Iterable[Change]) -> frozenset[Need]:
+    """The permissions that these changes need."""
+    names = {
+        "create": "ActionTemplateCreate",
+        "update": "ActionTemplateEdit",
+        "remove": "ActionTemplateDelete",
+    }
+    return frozenset(Need(permission=names[one.action]) for one in changes if one.action in names)
 
 
-def diff(before: StepTemplate, after: StepTemplate, *, old: str, new: str) -> tuple[str, ...]:
-    """A unified diff of what the server runs and shows: form and settings first, then the script, as real lines."""
-    name = after.name
+# --- what a person should look at ---------------------------------------------------------------------------------------
+
+
+def warn(
+    wanted: Iterable[StepTemplate], found: Iterable[FoundTemplate], histories: Mapping[str, History]
+) -> Iterator[str]:
+    """What stops nothing: edits that a save of ours has covered, and what projects will meet when they take the update."""
+    for one in pair(wanted, found):
+        there = one.found
+        if there is None or (there.content == one.wanted and there.id not in histories):
+            continue
+        history = histories.get(there.id)
+        if history and history.published:
+            for version in history.covered():
+                yield tell_covered(there.name, version, history.published.version)
+        if there.marker is not None and there.content != one.wanted:
+            yield from warn_of_form(there.content, one.wanted)
+
+
+def tell_covered(name: str, version: FoundTemplate, ours: int) -> str:
     return (
-        *unified_diff(
-            list(form_lines(before)),
-            list(form_lines(after)),
-            old=f"{name}: form ({old})",
-            new=f"{name}: form ({new})",
-        ),
-        *unified_diff(
-            before.script.split("\n"),
-            after.script.split("\n"),
-            old=f"{name}: script ({old})",
-            new=f"{name}: script ({new})",
-        ),
+        f"{name!r}: version {version.version} was saved{version.edited} in the same moment as ours, version {ours}, which covers "
+        "it: look at it in the template's history, and bring what should stay into the spec"
     )
 
 
-def form_lines(template: StepTemplate) -> Iterator[str]:
-    """Everything about a template but its script, one fact a line."""
-    yield f"name: {template.name}"
-    yield f"type: {template.action_type}"
-    yield from text_lines("description", template.description)
-    for name, value in sorted(template.properties.items()):
-        if name != SCRIPT_BODY:
-            yield from text_lines(name, value)
-    for package in template.packages:
-        yield f"package: {sorted(package.items(), key=str)}"
-    for dependency in template.git_dependencies:
-        yield f"git dependency: {sorted(dependency.items(), key=str)}"
-    for parameter in template.parameters:
-        yield from parameter_lines(parameter)
-
-
-def parameter_lines(parameter: TemplateParameter) -> Iterator[str]:
-    yield f"parameter {parameter.name} ({parameter.control_type})"
-    yield from text_lines("  label", parameter.label)
-    yield from text_lines("  default", parameter.default or "")
-    for option in parameter.select_options:
-        yield f"  option: {option}"
-    yield from text_lines("  help", parameter.help_text)
-
-
-def text_lines(label: str, text: str) -> Iterator[str]:
-    """`label: text`, or the label and the indented lines when there are several."""
-    lines = text.split("\n")
-    if len(lines) == 1:
-        if text:
-            yield f"{label}: {text}"
-        return
-    indent = " " * (len(label) - len(label.lstrip()) + 2)
-    yield f"{label}:"
-    yield from (f"{indent}{line}".rstrip() for line in lines)
-
-
-# --- writing ---------------------------------------------------------------------------------------------------------
-
-
-def write(client: Client, changes: Sequence[Change], wanted: Mapping[str, StepTemplate]) -> tuple[str, ...]:
-    """Carry out the changes of one template, each after a re-read.
-
-    Gives back sentences about edits that others made in the same moment. Refusal when the server has moved since the plan.
-    """
-    alarms: list[str] = []
-    for change in changes:
-        template = wanted[change.name]
-        alarms.extend(
-            create(client, template) if change.action == "create" else replace(client, template, change)
-        )
-    return tuple(alarms)
-
-
-def create(client: Client, template: StepTemplate) -> Iterator[str]:
-    """Make a template that was not there. A lost answer is decided by looking whether it is there now."""
-    body = to_api(template, space_id(client))
-    for attempt in range(WRITE_ATTEMPTS):
-        there = find_by_name(client, template.name)
-        if there is not None:
-            if attempt and there.content == template and there.is_intact:
-                return
-            raise moved(template.name, f"somebody made a template of this name meanwhile ({there.id})")
-        try:
-            answer = parse_found(client.post("actiontemplates", body))
-        except OctopusError as error:
-            if not error.maybe_done or attempt == WRITE_ATTEMPTS - 1:
-                raise
-            continue
-        if answer.content != template:
-            yield f"{template.name!r}: the server holds something else than was written ({answer.id})"
-        return
-
-
-def replace(client: Client, template: StepTemplate, change: Change) -> Iterator[str]:
-    """Put a template over the version that the plan saw. After a lost answer the server's Version tells what happened."""
-    identity, version = str(change.before["id"]), change.before["version"]
-    for attempt in range(WRITE_ATTEMPTS):
-        there = parse_found(client.get(f"actiontemplates/{identity}"))
-        if there.version != version or digest(there.content) != change.before["digest"]:
-            if attempt and there.content == template and there.is_intact:
-                yield from tell_foreign(template.name, read=version, now=there.version)
-                return
-            raise moved(template.name, f"it is at version {there.version}{there.edited}")
-        try:
-            answer = parse_found(
-                client.put(
-                    f"actiontemplates/{identity}", to_api(template, space_id(client), found=there.document)
-                )
+def warn_of_form(before: StepTemplate, after: StepTemplate) -> Iterator[str]:
+    """Where `Update` in a project will not go through by itself (docs, Updating step templates)."""
+    known = {parameter.name: parameter for parameter in before.parameters}
+    for parameter in after.parameters:
+        old = known.get(parameter.name)
+        if old is not None and old.control_type != parameter.control_type:
+            yield (
+                f"{after.name!r}: {parameter.name} changes from {old.control_type} to {parameter.control_type}: steps that use "
+                "the template will have to be merged by hand; a new parameter would spare that"
             )
-        except ApiError as error:
-            if error.status == 400:
-                raise Refusal(f"{error}{explain_refused_save(client, there)}") from error
-            if not error.maybe_done or attempt == WRITE_ATTEMPTS - 1:
-                raise
-            continue
-        except OctopusError as error:
-            if not error.maybe_done or attempt == WRITE_ATTEMPTS - 1:
-                raise
-            continue
-        yield from tell_foreign(template.name, read=version, now=answer.version)
-        if answer.content != template:
-            yield f"{template.name!r}: the server holds something else than was written ({identity})"
-        return
-
-
-def tell_foreign(name: str, *, read: object, now: int) -> Iterator[str]:
-    """A sentence when versions came in between: each of them is an edit that our write has covered."""
-    expected = int(str(read)) + 1
-    if now > expected:
-        foreign = ", ".join(str(version) for version in range(expected, now))
-        yield (
-            f"{name!r}: somebody saved it in the same moment; version {foreign} holds that edit, and version {now} is ours: "
-            "look at it in the template's history, and bring what should stay into the spec"
-        )
-
-
-def moved(name: str, how: str) -> Refusal:
-    return Refusal(f"the server has moved since the plan: {name!r}: {how}; plan again")
-
-
-def find_by_name(client: Client, name: str) -> FoundTemplate | None:
-    """The template of this name, ignoring case, as Octopus compares names."""
-    for document in client.pages("actiontemplates", partialName=name):
-        if str(document.get("Name")).casefold() == name.casefold():
-            return parse_found(document)
-    return None
-
-
-def explain_refused_save(client: Client, template: FoundTemplate) -> str:
-    """What to add to a refused save when another template once had this name: Octopus keeps (name, version) reserved."""
-    others = (document for document in client.pages("actiontemplates") if document["Id"] != template.id)
-    for document, _ in zip(others, range(MOST_HISTORIES), strict=False):
-        for version in client.pages(f"actiontemplates/{document['Id']}/versions"):
-            if str(version.get("Name")).casefold() == template.name.casefold():
-                return (
-                    f"; the cause: {document['Name']!r} ({document['Id']}) was called {template.name!r} before, and Octopus "
-                    "keeps a name reserved with every version that had it: delete that template, or choose another name"
-                )
-    return ""
-
-
-def space_id(client: Client) -> str:
-    assert client.space is not None
-    return client.space.id
+        elif old is None and parameter.default is None:
+            yield f"{after.name!r}: the new {parameter.name} has no default: steps that use the template must be given a value"

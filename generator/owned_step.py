@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from generator.library import text_lines
 from generator.octopus.records import ActionDocument, Document, PropertyValue, StepDocument
 from generator.plan import unified_diff
 from generator.step_template import SCRIPT_BODY
+from generator.template_diff import text_lines
 
 MARKER = "octosteps.step"
 PUT = "octosteps.put"

@@ -285,6 +285,13 @@ def with_digest(script: str, value: str) -> str:
     return _HEADER_DIGEST.sub(line, header, count=1) + script[len(header) :]
 
 
+def without_marks(script: str) -> str:
+    """The script with revision and digest blanked in its header: what does not come from the spec's content."""
+    header = _header(script)
+    blank = _HEADER_DIGEST.sub("# digest:", _HEADER_REVISION.sub("# revision:", header, count=1), count=1)
+    return blank + script[len(header) :]
+
+
 def _header(script: str) -> str:
     end = _HEADER_END.search(script)
     return script[: end.start()] if end else script

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from generator import library, processes
+from generator import library, processes, publication
 from generator.apply import Write
 from generator.coordination import WantedProcess, read_coordination
 from generator.errors import Refusal
@@ -126,7 +126,7 @@ def prepare_library(client: Client, templates: Sequence[StepTemplate], *, force:
 
     return Prepared(
         plan=plan_now(),
-        write=lambda changes: library.write(client, changes, wanted),
+        write=lambda changes: publication.write(client, changes, wanted),
         plan_again=plan_now,
     )
 

@@ -91,6 +91,14 @@ class Client:
                 return
             request = wire.read_link(self.root, link)
 
+    def array(self, path: str) -> list[Document]:
+        """The documents of a list that comes in one piece; they may share an id, as the versions of one document do."""
+        request = self._request("GET", path, {})
+        items, link = wire.page_items(request, self._ask(request), where=self.where)
+        if link is not None:
+            raise wire.NotOctopus(request, f"{self.where} answered {request} in pages", transient=False)
+        return items
+
     def post(self, path: str, body: Json = None, **query: object) -> Json:
         """What the server answers to a POST. An OctopusError with `maybe_done` needs a re-read to know what happened."""
         return self._ask(self._request("POST", path, query, body))

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from generator import library
+from generator import history, library, publication
 from generator.apply import Applied, apply
 from generator.emulator import Emulator
 from generator.errors import Refusal
@@ -75,12 +75,15 @@ def client(emulator: Emulator) -> Iterator[Client]:
 
 
 def make_plan(client: Client, *templates: StepTemplate, force: bool = False) -> Plan:
-    return sorted_plan(client.where, library.plan(templates, library.read_found(client), force=force))
+    found = library.read_found(client)
+    histories = history.read_histories(client, library.doubtful(templates, found))
+    changes = library.plan(templates, found, histories=histories, force=force)
+    return sorted_plan(client.where, changes, library.warn(templates, found, histories))
 
 
 def carry_out(client: Client, plan: Plan, *templates: StepTemplate) -> Applied:
     by_name = {template.name: template for template in templates}
-    return apply(plan, lambda changes: library.write(client, changes, by_name), progress=quiet)
+    return apply(plan, lambda changes: publication.write(client, changes, by_name), progress=quiet)
 
 
 def publish(client: Client, *templates: StepTemplate, force: bool = False) -> Applied:
@@ -172,7 +175,7 @@ def test_an_edit_on_the_server_is_a_conflict_that_names_the_editor(client: Clien
     plan = make_plan(client, make_template(script="pass\n", revision=2))
     assert reason(plan).startswith("it was edited on the server by ")
     assert "--force overwrites it" in reason(plan)
-    assert "-print('by people')" in plan.changes[0].diff
+    assert "+print('by people')" in plan.changes[0].diff
     with pytest.raises(Refusal, match="nothing was written"):
         carry_out(client, plan, make_template(script="pass\n", revision=2))
     assert found(client)["Properties"][SCRIPT_BODY] == "print('by people')\n"
@@ -271,7 +274,7 @@ def test_a_foreign_save_in_the_same_moment_is_told_with_its_version(
     with connect(emulator.url, api_key=emulator.api_key, http=httpx.Client(transport=racing)) as quick:
         applied = carry_out(quick, plan, wanted)
     [alarm] = applied.alarms
-    assert "version 1 holds that edit, and version 2 is ours" in alarm
+    assert "version 1 was saved by admin on" in alarm and "as ours, version 2" in alarm
     assert not applied.went_well
 
 
