@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from generator.emulator.interpreters import Interpreter
+from generator.locks import make_lock_set
 from tests.scene import known, open_scene, own_step
 
 CHILD = "Größe – 部署"
-DEPLOY, WAIT, VERIFY, ORPHANS, RUN = (
+DEPLOY, WAIT, VERIFY, ORPHANS, RUN, ACQUIRE, RELEASE = (
     "Octopus - Deploy Release",
     "Octopus - Wait For Deployment",
     "Octopus - Verify Deployment",
     "Octopus - Cancel Orphans",
     "Octopus - Run Runbook",
+    "Octopus - Acquire Lock",
+    "Octopus - Release Lock",
 )
 
 
@@ -21,12 +24,15 @@ def test_every_built_in_template_runs(interpreter: Interpreter, python: str) -> 
         scene.make_project(CHILD, steps=[own_step("Arbeiten", seconds=5)], releases=["1.0.0", "1.2.0"])
         scene.make_runbook(CHILD, "Räumen", [own_step("Fegen")])
         version = "import sys; print(sys.version.split()[0]); set_octopusvariable('Version', sys.version.split()[0])"
+        make_lock_set(scene.client)
         steps = [
+            scene.step(ACQUIRE, "Take", {"lock": CHILD, "mode": "shared by up to 2"}),
             scene.step(DEPLOY, "Deploy", {"project": CHILD, "release": "highest"}),
             scene.step(WAIT, "Wait", {"project": CHILD, "until": "passed_step", "step_name": "Arbeiten"}),
             scene.step(VERIFY, "Verify", {"project": CHILD, "version": "[1.1,2.0)", "max_age": "1h"}),
             scene.step(RUN, "Run", {"project": CHILD, "runbook": "Räumen"}),
             scene.step(ORPHANS, "Clean up", {}),
+            scene.step(RELEASE, "Give back", {"lock": CHILD}),
             python_step("Which Python", version),
         ]
         scene.make_project("Parent", steps=steps, releases=["1.0.0"])
@@ -48,6 +54,8 @@ def test_every_built_in_template_runs(interpreter: Interpreter, python: str) -> 
             (VERIFY, "Verify"),
             (RUN, "Run"),
             (ORPHANS, "Clean up"),
+            (ACQUIRE, "Take"),
+            (RELEASE, "Give back"),
         ):
             assert set(outputs[f"{result}.result.json"]) == set(known()[template].spec.outputs)
 

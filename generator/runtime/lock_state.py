@@ -90,9 +90,15 @@ class Attempt(NamedTuple):
 
 
 def attempt_lock(
-    state: LockState, own: LockClaim, *, gone: Collection[str] = (), known: bool = False, waits: bool = True
+    state: LockState,
+    own: LockClaim,
+    *,
+    now: str,
+    gone: Collection[str] = (),
+    known: bool = False,
+    waits: bool = True,
 ) -> Attempt:
-    """What the step `own` can make of the lock now.
+    """What the step `own` can make of the lock `now`.
 
     `gone`: the nonces of claims that count no more. `known`: an earlier look of this run has made it a waiter. Without `waits`
     it does not get into line. Steps of one task never wait for each other, for they would wait for ever.
@@ -111,7 +117,7 @@ def attempt_lock(
     ahead = tuple(one for one in state.waiters[:place] if not one.is_rival_in_task(own))
     others = tuple(one for one in state.waiters if not one.is_step_of(own))
     if has_room([*state.holders, *ahead, own]):
-        held = own._replace(fence=state.fence + 1)
+        held = own._replace(fence=state.fence + 1, since=now)
         return Attempt(LockState(held.fence, (*state.holders, held), others), held=held)
     behind = (*state.holders, *ahead)
     if not waits:

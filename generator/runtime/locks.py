@@ -1,0 +1,367 @@
+"""Taking a lock, waiting for one, and giving it back: what the two lock steps do.
+
+A claim on a lock counts until its step takes it away, or until the server returns the claim's task as ended. A task that the
+server does not return says nothing: it was deleted, or this account may not see it. That a task was cancelled does not prove that
+its process has stopped (source: docs, Abandoning stuck tasks); that is what the fence is for.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
+
+from generator.runtime.api import Api, ApiError
+from generator.runtime.lock_set import LockSet
+from generator.runtime.lock_state import (
+    LONGEST_TEXT,
+    Attempt,
+    LockClaim,
+    LockState,
+    attempt_lock,
+    certain_blockers,
+    claims_of_task,
+    has_room,
+    scoped_name,
+)
+from generator.runtime.log import Log, one_line
+from generator.runtime.markers import own_task
+from generator.runtime.moments import moment_or_none, spoken
+from generator.runtime.once import own_identity
+from generator.runtime.orphans import read_own_task
+from generator.runtime.step import CANCELLED, MISCONFIGURED, REFUSED, TIMED_OUT, StepFailure
+from generator.runtime.tasks import Task, utc_now
+from generator.runtime.waiting import (
+    LEAST_PATIENCE,
+    PROGRESS_INTERVAL,
+    REQUESTS_PER_MINUTE,
+    SHORTEST_INTERVAL,
+    RequestBudget,
+)
+
+ENDED_STATES = ("Success", "Failed", "Canceled", "TimedOut")
+LONGEST_RICH_INTERVAL = 11.0
+# A living waiter looks every 25 s or so. One that leaves a free lock alone for so long was killed while its task goes on.
+PASS_OVER_AFTER = 90.0
+LONGEST_RELEASE = 300.0
+
+
+def own_claim(api: Api, step: Any, share: int) -> LockClaim:
+    """What this run of the step claims; a StepFailure where nobody could ever find out that its task has ended."""
+    _, task, action, machine = own_identity(step)
+    own = own_task(step)
+    if not own.id:
+        raise StepFailure(MISCONFIGURED, "a lock is held by a task of Octopus, and this runs in none")
+    if read_own_task(api, step) is None and api.url.lower() != own.server:
+        raise StepFailure(
+            MISCONFIGURED,
+            f"{api.url} does not show this account the running task {own.id}, so that nobody can tell whether it is the server "
+            "that runs it: a lock works within one server, and takes TaskView for this project",
+        )
+    return LockClaim(
+        nonce=os.urandom(8).hex(),
+        space=own.space,
+        task=task,
+        action=action,
+        machine=machine,
+        share=share,
+        since=iso_now(api),
+        fence=0,
+        about={name: shortened_text(value) for name, value in about_step(step).items()},
+    )
+
+
+def about_step(step: Any) -> dict[str, str]:
+    """Who claims, for people."""
+    machine = step.variable("Octopus.Machine.Name") if own_identity(step)[3] else ""
+    name = step.variable("Octopus.Step.Name") or step.variable("Octopus.Action.Name")
+    tenant = step.variable("Octopus.Deployment.Tenant.Name")
+    return {
+        "project": step.variable("Octopus.Project.Name"),
+        "release": step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name"),
+        "environment": step.variable("Octopus.Environment.Name") + (f" for {tenant}" if tenant else ""),
+        "step": name + (f" on {machine}" if machine else ""),
+        "link": step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink"),
+    }
+
+
+def shortened_text(text: str) -> str:
+    tidy = one_line(text)
+    return tidy if len(tidy) <= LONGEST_TEXT else tidy[: LONGEST_TEXT - 3] + "..."
+
+
+def iso_now(api: Api) -> str:
+    return utc_now(api).isoformat(timespec="seconds")
+
+
+def link_of(api: Api, claim: LockClaim) -> str:
+    return api.web_link({"Links": {"Web": claim.about.get("link", "")}})
+
+
+def claim_in_words(api: Api, claim: LockClaim) -> str:
+    """Who, since when, and where to look."""
+    since = moment_or_none(claim.since)
+    link = link_of(api, claim)
+    return (
+        f"{claim}" + (f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else "") + (f" {link}" if link else "")
+    )
+
+
+class LockWaiter:
+    """One step that wants a lock. `take` gives back its claim as a holder, and raises StepFailure for everything else.
+
+    `limit`: how long it may wait. Without `waits` it does not. `break_after`: how old a holder's claim must be to count no more
+    when the server does not return its task; None keeps it. `aside` is called once a poll, with `behind` up to date.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        log: Log,
+        locks: LockSet,
+        name: str,
+        own: LockClaim,
+        *,
+        limit: timedelta,
+        waits: bool = True,
+        break_after: Optional[timedelta] = None,
+        aside: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.api = api
+        self.log = log
+        self.locks = locks
+        self.name = name
+        self.own = own
+        self.limit = limit.total_seconds()
+        self.waits = waits
+        self.break_after = break_after
+        self.aside = aside
+        self.begun = self.changed_at = self.idle_since = api.clock()
+        self.known = False
+        self.behind: tuple[LockClaim, ...] = ()
+        self.tasks: dict[str, Task] = {}  # of those in `behind`, as last returned
+        self.gone: set[str] = set()  # nonces of claims that count no more
+        self.passed: set[str] = set()  # of those that are passed over, at the next try only
+        self.told: set[str] = set()
+        self.told_state = ""
+        self.told_progress = ""
+        self.progress_at = -PROGRESS_INTERVAL
+        self.budget = RequestBudget(api)
+
+    @property
+    def waited(self) -> float:
+        return self.api.clock() - self.begun
+
+    def blockers(self) -> tuple[LockClaim, ...]:
+        """The holders in other tasks that keep this step out for as long as they are there: the edges of a graph of waits."""
+        certain = certain_blockers(self.behind, self.own)
+        return tuple(claim for claim in certain if claim.fence and claim.task != self.own.task)
+
+    def take(self) -> LockClaim:
+        while True:
+            held = self.try_to_enter()
+            if held is None and self.look_at_owners():
+                held = self.try_to_enter()
+            if held is not None:
+                return held
+            if not self.waits:
+                raise StepFailure(REFUSED, f"{self.in_words()}, and this step does not wait")
+            self.tell()
+            if self.waited >= self.limit:
+                self.leave()
+                waited = spoken(timedelta(seconds=self.waited))
+                raise StepFailure(TIMED_OUT, f"after {waited} {self.in_words()}")
+            self.aside()
+            self.api.sleep(self.interval())
+
+    def try_to_enter(self) -> Optional[LockClaim]:
+        """One look at the lock, with whatever it takes to change it: the own claim once it holds."""
+        before = self.behind
+        result = self.locks.change(self.name, self.decide, deadline=self.begun + self.limit)
+        self.passed.clear()
+        if result.rival is not None:
+            self.leave()
+            raise StepFailure(
+                MISCONFIGURED,
+                f"the lock {self.name} is held by another step of this task ({result.rival.about.get('step')}), which would "
+                "wait for itself: give it back first, or let both steps be one",
+            )
+        if result.successor is not None:
+            raise StepFailure(
+                CANCELLED, f"a later run of this step has taken its place at the lock {self.name}"
+            )
+        self.known = self.waits and result.held is None
+        self.behind = result.behind
+        if result.behind != before or not self.only_line_is_ahead():
+            self.idle_since = self.api.clock()
+        if result.behind != before:
+            self.changed_at = self.api.clock()
+        return result.held
+
+    def decide(self, state: LockState) -> Attempt:
+        return attempt_lock(
+            state,
+            self.own,
+            now=iso_now(self.api),
+            gone=self.gone | self.passed,
+            known=self.known,
+            waits=self.waits,
+        )
+
+    def only_line_is_ahead(self) -> bool:
+        """Whether the lock itself is free for this step, and only those in front of it leave it there."""
+        holders = [claim for claim in self.behind if claim.fence]
+        return len(holders) < len(self.behind) and has_room([*holders, self.own])
+
+    def look_at_owners(self) -> bool:
+        """Whether some of those in front were found to count no more."""
+        before = len(self.gone)
+        others = [claim for claim in self.behind if claim.task != self.own.task]
+        for space in list(dict.fromkeys(claim.space for claim in others)):
+            if self.budget.level() >= 1 or space == others[0].space:
+                self.judge([claim for claim in others if claim.space == space])
+        self.pass_over()
+        return len(self.gone) > before or bool(self.passed)
+
+    def judge(self, claims: Sequence[LockClaim]) -> None:
+        """Notes which of the claims, all of one space, have outlived their tasks."""
+        found = self.read_tasks(claims[0].space, [claim.task for claim in claims])
+        for claim in claims:
+            task = found.get(claim.task)
+            if task is None:
+                self.judge_unseen(claim)
+                continue
+            self.tasks[claim.task] = task
+            if task.state in ENDED_STATES:
+                self.gone.add(claim.nonce)
+                self.log.info(
+                    f"The lock {self.name}: {claim} has ended as {task.state} without giving its place back, and loses it."
+                )
+
+    def judge_unseen(self, claim: LockClaim) -> None:
+        """A task that the server does not return: only an explicit limit ends its claim."""
+        since = moment_or_none(claim.since)
+        now = utc_now(self.api)
+        if self.break_after is not None and since is not None and now - since > self.break_after:
+            self.gone.add(claim.nonce)
+            self.log.warning(
+                f"The lock {self.name}: {claim} is broken, for its task is not to be seen and it is older than "
+                f"{spoken(self.break_after)}. Whether its process still runs nobody knows."
+            )
+        elif claim.nonce not in self.told:
+            self.told.add(claim.nonce)
+            self.log.warning(
+                f"The lock {self.name}: the server does not show this account the task of {claim_in_words(self.api, claim)}: it "
+                f"was deleted, or TaskView is missing for its project in {claim.space}. It keeps its place; if it runs no "
+                f"more, `octosteps locks --break` frees the lock."
+            )
+
+    def read_tasks(self, space: str, ids: Iterable[str]) -> Mapping[str, Task]:
+        """What the server returns of these tasks; a space that the account may not see returns none."""
+        wanted = list(dict.fromkeys(ids))
+        patience = max(LEAST_PATIENCE, self.limit - self.waited)
+        try:
+            items = self.api.by_ids(f"/api/{space}/tasks", wanted, patience=patience)
+        except ApiError as error:
+            if error.status not in (403, 404):
+                raise
+            return {}
+        return {item["Id"]: Task(item) for item in items}
+
+    def pass_over(self) -> None:
+        """The first in line loses its place when it has left a free lock alone for too long; the further behind, the later."""
+        line = [claim for claim in self.behind if not claim.fence]
+        if self.only_line_is_ahead() and self.api.clock() - self.idle_since >= PASS_OVER_AFTER * len(line):
+            for claim in line:
+                self.passed.add(claim.nonce)
+                self.log.info(
+                    f"The lock {self.name} is free, and {claim} has left it alone for a long time: it is passed over."
+                )
+
+    def leave(self) -> None:
+        """Gives up the own place in line. What cannot be written now is cleared by others once this task has ended."""
+        try:
+            self.locks.change(
+                self.name, lambda state: Attempt(state.without([self.own.nonce])), deadline=self.api.clock()
+            )
+        except StepFailure as failure:
+            self.log.verbose(f"The place in line for {self.name} stays until this task has ended: {failure}")
+
+    def interval(self) -> float:
+        """Seconds until the next look, within the budget: one request for the lock, one for each space of its owners."""
+        cost = 1 + len({claim.space for claim in self.behind})
+        if self.budget.level() >= cost + 2:
+            seconds = min(
+                LONGEST_RICH_INTERVAL, max(SHORTEST_INTERVAL, (self.api.clock() - self.changed_at) / 5)
+            )
+        else:
+            seconds = cost * 60 / REQUESTS_PER_MINUTE
+        seconds = max(seconds * (0.9 + self.api.chance() / 5), self.api.advised_pause)
+        return max(0.1, min(seconds, self.limit - self.waited))
+
+    # --- What people are told ---
+
+    def in_words(self) -> str:
+        """Who has the lock, or who comes first."""
+        holders = [claim for claim in self.behind if claim.fence]
+        line = [claim for claim in self.behind if not claim.fence]
+        parts = [f"the lock {self.name} is held by {self.claim_with_state(claim)}" for claim in holders[:1]]
+        if holders[1:]:
+            parts.append(f"and {len(holders) - 1} more")
+        if not holders and line:
+            parts.append(f"the lock {self.name} goes first to {self.claim_with_state(line[0])}")
+        words = " ".join(parts) or f"the lock {self.name} is free"
+        return words + (f"; {len(line)} in front" if line else "")
+
+    def claim_with_state(self, claim: LockClaim) -> str:
+        task = self.tasks.get(claim.task)
+        state = ""
+        if task is not None and task.is_paused:
+            state = ", waits for a person"
+        elif task is not None and task.state != "Executing":
+            state = f", {task.state}"
+        return claim_in_words(self.api, claim) + state
+
+    def tell(self) -> None:
+        """Prints what is new, and moves the progress message at most twice a minute."""
+        words = self.in_words()
+        if words != self.told_state:
+            tell = self.log.info if self.told_state else self.log.waiting
+            tell(f"Waiting: {words}.")
+            self.told_state = words
+        place = 1 + sum(1 for claim in self.behind if not claim.fence)
+        holder = self.behind[0].about.get("project") or self.behind[0].task if self.behind else "nobody"
+        shown = f"waits for the lock {self.name}, number {place} in line, behind {holder}"
+        now = self.api.clock()
+        if shown != self.told_progress and now - self.progress_at >= PROGRESS_INTERVAL:
+            self.told_progress, self.progress_at = shown, now
+            self.log.progress(0, shown)
+
+
+def lock_of(step: Any, name: str, scope: str) -> str:
+    """The whole name of the lock that a form means: one for all, or one for each environment, tenant or both."""
+    environment = step.variable("Octopus.Environment.Name") if "environment" in scope else ""
+    tenant = step.variable("Octopus.Deployment.Tenant.Name") or "no tenant" if "tenant" in scope else ""
+    return scoped_name(name, environment, tenant)
+
+
+def give_back(api: Api, locks: LockSet, name: str, own: LockClaim) -> list[LockClaim]:
+    """Takes the claims of the own task out of the lock, those in line included; what it held.
+
+    A step that runs on a machine gives back what steps on that machine took, one on no machine all that its task has.
+    """
+    held: list[LockClaim] = []
+
+    def decide(state: LockState) -> Attempt:
+        ours = claims_of_task(state, own.task, own.machine)
+        if ours:  # after a lost answer there may be nothing left to see
+            held[:] = [claim for claim in ours if claim.fence]
+        return Attempt(state.without([claim.nonce for claim in ours]))
+
+    locks.change(name, decide, deadline=api.clock() + LONGEST_RELEASE)
+    return held
+
+
+def held_for(api: Api, claim: LockClaim) -> timedelta:
+    since = moment_or_none(claim.since)
+    return max(timedelta(), utc_now(api) - since) if since is not None else timedelta()
