@@ -87,17 +87,32 @@ def save(
 
 
 def _commit(
-    state: State, project: Document, name: str, process: Document, settings: Document, *, message: str
+    state: State,
+    project: Document,
+    name: str,
+    process: Document,
+    settings: Document,
+    *,
+    message: str,
+    merged: str | None = None,
 ) -> None:
     git = project["_git"]
     number = f"{project['Id']} {len(git['commits'])}"
     commit = hashlib.sha1(number.encode(), usedforsecurity=False).hexdigest()
     git["commits"][commit] = {
+        "parents": [*([git["refs"][name]] if name in git["refs"] else []), *([merged] if merged else [])],
         "process": copy.deepcopy(process),
         "settings": copy.deepcopy(settings),
         "message": message,
     }
-    git["refs"][name] = commit
+    _move(state, project, name, commit)
+
+
+def _move(state: State, project: Document, name: str, commit: str) -> None:
+    """Let a branch point to a commit."""
+    content = project["_git"]["commits"][commit]
+    process, settings = content["process"], content["settings"]
+    project["_git"]["refs"][name] = commit
     if name == HEADS + project["PersistenceSettings"]["DefaultBranch"]:
         # What asks for the project's process without a ref (scopes of variables, the page) sees the default branch.
         state.get("DeploymentProcesses", project["DeploymentProcessId"]).update(copy.deepcopy(process))
@@ -122,6 +137,74 @@ def add_tag(project: Document, base: str, name: str) -> None:
     if found is None:
         raise KeyError(base)
     project["_git"]["refs"][TAGS + name] = found[1]
+
+
+def merge(state: State, project: Document, branch: str, into: str) -> str:
+    """As somebody would with Git, protected or not: the commit that `into` has then. The API has no request for it.
+
+    Steps are merged whole, by their ids. Errors: ValueError for a step that both sides have changed, KeyError for no such branch.
+    """
+    refs = project["_git"]["refs"]
+    ours, theirs = refs[HEADS + into], refs[HEADS + branch]
+    if theirs in _history(project, ours):
+        return str(ours)
+    if ours in _history(project, theirs):
+        _move(state, project, HEADS + into, theirs)
+        return str(theirs)
+    base = next(commit for commit in _history(project, ours) if commit in _history(project, theirs))
+    contents = [commit_of(project, commit) for commit in (base, ours, theirs)]
+    process = {
+        **contents[1]["process"],
+        "Steps": _merged_steps(*(content["process"]["Steps"] for content in contents)),
+    }
+    process["Version"] = max(content["process"]["Version"] for content in contents) + 1
+    message = f"Merge branch '{branch}'"
+    _commit(state, project, HEADS + into, process, contents[1]["settings"], message=message, merged=theirs)
+    return str(refs[HEADS + into])
+
+
+def delete_branch(project: Document, name: str) -> None:
+    """As somebody would with Git, after a merge for example."""
+    del project["_git"]["refs"][HEADS + name]
+
+
+def _history(project: Document, commit: str) -> list[str]:
+    """The commit and everything before it, the nearest first."""
+    found, waiting = [], [commit]
+    while waiting:
+        here = waiting.pop(0)
+        if here not in found:
+            found.append(here)
+            waiting += project["_git"]["commits"][here]["parents"]
+    return found
+
+
+def _merged_steps(base: list[Document], ours: list[Document], theirs: list[Document]) -> list[Document]:
+    """Ours, with what `theirs` has added, changed and removed since `base`; an added step stands behind its neighbour."""
+    before, here, there = ({step["Id"]: step for step in steps} for steps in (base, ours, theirs))
+    merged: list[Document] = []
+    for step in ours:
+        identity = step["Id"]
+        their, old = there.get(identity), before.get(identity)
+        if their in (old, step):
+            merged.append(step)
+        elif step != old:
+            raise ValueError(f"CONFLICT: both sides have changed the step '{step['Name']}'")
+        elif their is not None:
+            merged.append(their)
+    for number, step in enumerate(theirs):
+        if step["Id"] in here:
+            continue
+        if step["Id"] in before:
+            if step != before[step["Id"]]:
+                raise ValueError(
+                    f"CONFLICT: one side has changed, the other removed the step '{step['Name']}'"
+                )
+            continue
+        neighbour = theirs[number - 1]["Id"] if number else None
+        ids = [item["Id"] for item in merged]
+        merged.insert(ids.index(neighbour) + 1 if neighbour in ids else (len(ids) if number else 0), step)
+    return copy.deepcopy(merged)
 
 
 def process_at(state: State, project: Document, commit: str) -> Document:

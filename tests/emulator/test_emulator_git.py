@@ -8,6 +8,8 @@ from urllib.parse import quote
 import pytest
 from world import Json, World, good, step
 
+from generator.emulator import repositories
+
 MAIN = "refs/heads/main"
 
 
@@ -236,3 +238,33 @@ def test_the_first_commit_may_go_to_another_branch(world: World) -> None:
     world.post(f"projects/{project['Id']}/git/convert", body)
     assert ["One"] == names(world.get(at(project, "octopus-vcs-conversion")))
     assert [] == names(world.get(at(project, "main")))
+
+
+def test_a_merge_brings_a_branch_and_keeps_what_the_other_has_since(world: World) -> None:
+    """As somebody does with Git: no request of the API merges."""
+    project = in_git(world, step("One"), step("Two"))
+    path = at(project, branch(world, project, "work")["CanonicalName"])
+    process = world.get(path)
+    changed = {**process, "Steps": [process["Steps"][0], step("New"), process["Steps"][1]]}
+    world.put(path, changed)
+    main = world.get(at(project, MAIN))
+    main["Steps"][1]["Condition"] = "Always"
+    world.put(at(project, MAIN), main)
+    stored = world.emulator.state.get("Projects", project["Id"])
+    repositories.merge(world.emulator.state, stored, "work", "main")
+    merged = world.get(at(project, MAIN))
+    assert ["One", "New", "Two"] == names(merged)
+    assert "Always" == merged["Steps"][2]["Condition"]
+    assert repositories.merge(world.emulator.state, stored, "work", "main") == stored["_git"]["refs"][MAIN]
+
+
+def test_a_merge_of_what_both_have_changed_is_a_conflict(world: World) -> None:
+    project = in_git(world, step("One"))
+    path = at(project, branch(world, project, "work")["CanonicalName"])
+    for place, condition in ((path, "Always"), (at(project, MAIN), "Failure")):
+        process = world.get(place)
+        process["Steps"][0]["Condition"] = condition
+        world.put(place, process)
+    stored = world.emulator.state.get("Projects", project["Id"])
+    with pytest.raises(ValueError, match="both sides have changed the step 'One'"):
+        repositories.merge(world.emulator.state, stored, "work", "main")
