@@ -111,7 +111,7 @@ def read_own_task(api: Api, step: Any) -> Optional[Task]:
     One server may have several addresses, and two servers the same ids: where the addresses differ the queue time decides.
     """
     own = own_task(step)
-    if not own.is_known:
+    if not own.space or not own.id:
         return None
     try:
         found = [
