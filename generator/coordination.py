@@ -157,7 +157,7 @@ def parse_process(source: Source, path: Path, project: str, data: Mapping[str, A
         steps=tuple(parse_step((*path, "steps", index), step) for index, step in enumerate(data["steps"])),
         source=source,
         path=path,
-        file=source.data.get("name") or FilePath(source.name).stem,
+        file=source.data.get("name") or re.sub(r"[^\w.-]+", "-", FilePath(source.name).stem),
         concurrency_tag=data.get("concurrency_tag"),
         git=parse_branch(data["git"]) if "git" in data else None,
     )

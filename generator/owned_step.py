@@ -1,7 +1,8 @@
 """One step of ours in a process: how it is marked, what of it is ours, and the three-way merge of each of its properties.
 
 A step is ours by `octosteps.step` among its action's properties: our key and the id of the project or runbook, so that a
-cloned process' step is not. `octosteps.put` keeps a short hash of each property as we last wrote it. With that, for each
+cloned process' step is not. `octosteps.file` names the coordination file, so that two files can put steps into one process
+without removing each other's. `octosteps.put` keeps a short hash of each property as we last wrote it. With that, for each
 property by itself: who changed it since, the file, people, or both? Unknown properties of a step survive edits in Octopus'
 portal (unconfirmed; template properties are copied into steps with unknown ones included: OctopusDeploy/Issues 8437).
 """
@@ -21,6 +22,7 @@ from generator.step_template import SCRIPT_BODY
 from generator.template_diff import text_lines
 
 MARKER = "octosteps.step"
+FILE = "octosteps.file"
 PUT = "octosteps.put"
 TEMPLATE_ID = "Octopus.Action.Template.Id"
 TEMPLATE_VERSION = "Octopus.Action.Template.Version"
@@ -43,6 +45,7 @@ class ReadyStep:
 
     key: str
     owner: str
+    file: str
     template: str
     template_version: int
     action_type: str
@@ -75,6 +78,11 @@ def read_key(action: ActionDocument, owner: str) -> str | None:
     marker = action.get("Properties", {}).get(MARKER)
     key, at, place = marker.rpartition("@") if isinstance(marker, str) else ("", "", "")
     return key if at and place == owner else None
+
+
+def read_file(action: ActionDocument) -> str:
+    """What the coordination file is called that put this step here; empty when the step does not say."""
+    return text_of(action.get("Properties", {}).get(FILE))
 
 
 def find_owned(steps: Sequence[StepDocument], owner: str) -> Mapping[str, list[Owned]]:
@@ -209,6 +217,7 @@ def read_put(action: ActionDocument) -> dict[str, str]:
 def write_put(ready: ReadyStep, action: ActionDocument, put: Mapping[str, str]) -> None:
     properties = action.setdefault("Properties", {})
     properties[MARKER] = ready.marker
+    properties[FILE] = ready.file
     properties[PUT] = json.dumps(dict(sorted(put.items())), separators=(",", ":"))
 
 
@@ -254,6 +263,13 @@ def merge(ready: ReadyStep, owned: Owned, *, force: bool) -> Merged:
     """
     put = read_put(owned.action)
     changed, conflicts, kept = False, [], []
+    file = read_file(owned.action)
+    if file != ready.file:
+        if file and not force:
+            conflicts.append(
+                f"its key belongs to the file {file!r}: choose another key, unless that file is renamed"
+            )
+        changed = True
     for name, ours in ready.facts.items():
         fact = fact_of(name)
         theirs, base = fact.read(*owned), put.get(name)

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from generator import owned_step
-from generator.octopus.records import ProcessDocument, StepDocument
+from generator.branches import Branch
+from generator.octopus.records import Document, ProcessDocument, StepDocument
 from generator.owned_step import Owned, ReadyStep, find_owned, hash_of
 from generator.plan import Change
+from generator.references import broken_references
 from generator.step_order import find_step, put_in, take_out
 
 KIND = "step"
@@ -22,19 +24,41 @@ KIND = "step"
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyProcess:
-    """What the file wants of one process, in Octopus' terms."""
+    """What the file wants of one process, in Octopus' terms. `project` is an id; `variable_set` the project's, if it may be seen.
+
+    A `branch` is where the steps of a version-controlled project go, `message` what the file says for the commit.
+    """
 
     where: str
     path: str
     owner: str
+    project: str
+    file: str
     steps: Sequence[ReadyStep]
+    is_runbook: bool = False
+    branch: Branch | None = None
+    message: str | None = None
+    variable_set: Document | None = None
+
+    @property
+    def effect(self) -> str:
+        """When a change takes effect, and what people have to do for that."""
+        if self.branch is not None:
+            return (
+                f"{self.where}: committed to branch {self.branch.name!r} of its repository. Merge it into {self.branch.base!r}: "
+                "it takes effect with the next release made from there."
+            )
+        if self.is_runbook:
+            return "A change of a runbook's steps takes effect with the runbook's next published snapshot."
+        return "A change of steps takes effect with the project's next release."
 
 
 class Outline(NamedTuple):
-    """One process as it would be after the changes."""
+    """One process as it would be after the changes. `warnings`: what refers to steps under a name that is gone then."""
 
     document: ProcessDocument
     changes: Sequence[Change]
+    warnings: Sequence[str] = ()
 
 
 def outline(ready: ReadyProcess, document: ProcessDocument, *, force: bool, prune: bool) -> Outline:
@@ -48,7 +72,12 @@ def outline(ready: ReadyProcess, document: ProcessDocument, *, force: bool, prun
     draft.check_names()
     order = {id(step): index for index, step in enumerate(after["Steps"])}
     draft.changes.sort(key=lambda entry: order.get(id(entry.step), -1))
-    return Outline(after, [entry.change for entry in draft.changes])
+    broken = broken_references(document["Steps"], after["Steps"], ready.variable_set, draft.fates())
+    return Outline(
+        after,
+        [entry.change for entry in draft.changes],
+        [f"{ready.where}: {sentence}" for sentence in broken],
+    )
 
 
 class Entry(NamedTuple):
@@ -74,12 +103,17 @@ class Draft:
     def note(
         self, action: Any, key: str, name: str, reason: str, *, step: StepDocument | None = None, **more: Any
     ) -> None:
+        branch = self.ready.branch
+        if branch is not None and action in ("create", "update", "remove"):
+            reason = f"{reason}; on {branch}"
+            more["after"] = {**more.get("after", {}), "branch": branch.name}
         change = Change(
             action=action,
             kind=KIND,
             name=f"{self.ready.where}: {name}",
             unit=self.ready.where,
             reason=reason,
+            effect=self.ready.effect,
             **more,
         )
         if action == "conflict":
@@ -244,7 +278,11 @@ class Draft:
         for key, owned in self.owned().items():
             if key in self.files_order or key in self.broken:
                 continue
-            name = str(owned.action["Name"])
+            name, file = str(owned.action["Name"]), owned_step.read_file(owned.action)
+            if file and file != self.ready.file:
+                reason = f"--prune leaves it: it belongs to the file {file!r}" if prune else ""
+                self.note("leave", key, name, reason, step=owned.step)
+                continue
             if not prune:
                 self.note(
                     "leave",
@@ -263,6 +301,18 @@ class Draft:
                 self.note("conflict", key, name, fault, step=owned.step)
             else:
                 self.note("remove", key, name, "the file does not name it any more", before=before)
+
+    def fates(self) -> Mapping[str, str]:
+        """What becomes of our steps that lose their name, by that name."""
+        there = self.owned()
+        fates: dict[str, str] = {}
+        for key, (before, *_) in self.found.items():
+            names = {str(before.action["Name"]), str(before.step["Name"])}
+            if key not in there:
+                fates.update(dict.fromkeys(names, "is removed"))
+            else:
+                fates.update(dict.fromkeys(names, f"is renamed to {str(there[key].action['Name'])!r}"))
+        return fates
 
     def check_names(self) -> None:
         """Octopus wants names that are unique in a process, ignoring case: of steps, and of actions."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from generator import owned_step
+from generator import concurrency_tag, owned_step
+from generator.branches import Branch, Missing
+from generator.concurrency_tag import ReadyTag
 from generator.coordination import (
     WantedProcess,
     WantedStep,
@@ -21,7 +23,7 @@ from generator.coordination import (
 from generator.errors import Problem, Problems
 from generator.expressions import is_known, variables_in
 from generator.library import FoundTemplate
-from generator.octopus.records import ProcessDocument, StepDocument
+from generator.octopus.records import Document, ProcessDocument, ProjectDocument, StepDocument
 from generator.owned_step import VALUE, ReadyStep, find_owned, hash_of
 from generator.process_draft import ReadyProcess
 from generator.source import Path, closest
@@ -31,33 +33,53 @@ from generator.step_template import SENSITIVE, StepTemplate
 
 
 @dataclass(frozen=True, kw_only=True)
+class FoundProject:
+    """One project on a server. `variable_set` is its own, as received; `variables` are the folded names of all variables that
+    it can use. None: the account may not see them, or, for the names, nothing asks for them."""
+
+    id: str
+    name: str
+    document: ProjectDocument
+    variable_set: Document | None = None
+    variables: frozenset[str] | None = None
+
+    @property
+    def has_variables_in_git(self) -> bool:
+        return bool(conversion_of(self.document).get("VariablesAreInGit"))
+
+
+def conversion_of(project: ProjectDocument) -> Document:
+    """Which parts of a version-controlled project are in Git besides its process."""
+    return (cast(Document, project).get("PersistenceSettings") or {}).get("ConversionState") or {}
+
+
+@dataclass(frozen=True, kw_only=True)
 class FoundProcess:
     """One process on a server. `path` is its address in the space; `owner` the id of the project, or of the runbook.
 
-    `channels` are the project's, by name. `variables` are the names of all variables that the project can use, None when
-    the account may not see them or nothing asks for them.
+    `channels` are the project's, by name. `branch` is where the process of a version-controlled project goes.
     """
 
     path: str
     owner: str
+    project: FoundProject
     document: ProcessDocument
     channels: Mapping[str, str] = field(default_factory=dict)
-    variables: frozenset[str] | None = None
+    branch: Branch | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """What a plan needs to know of a space. Names lead to ids; a process that could not be found is absent, and told as
-    `missing`: the file's key it is about, and the sentence."""
+    `missing`."""
 
-    projects: Sequence[str]
     templates: Mapping[str, FoundTemplate]
     environments: Mapping[str, str] = field(default_factory=dict)
     worker_pools: Mapping[str, str] = field(default_factory=dict)
     feeds: Mapping[str, str] = field(default_factory=dict)
     tenant_tags: Mapping[str, str] = field(default_factory=dict)
     processes: Mapping[str, FoundProcess] = field(default_factory=dict)
-    missing: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    missing: Mapping[str, Missing] = field(default_factory=dict)
 
 
 def resolve(
@@ -70,8 +92,8 @@ def resolve(
     for process in wanted:
         place = found.processes.get(process.where)
         if place is None:
-            message, hint = found.missing[process.where]
-            problems.append(process.problem(None, (), message, hint, at_key=True))
+            path, message, hint = found.missing[process.where]
+            problems.append(process.problem(None, path, message, hint, at_key=not path))
         steps = []
         for step in process.steps:
             scene = Scene(process=process, step=step, found=found, place=place, problems=problems)
@@ -82,12 +104,49 @@ def resolve(
                     where=process.where,
                     path=place.path,
                     owner=place.owner,
+                    project=place.project.id,
+                    file=process.file,
+                    is_runbook=process.runbook is not None,
+                    branch=place.branch,
+                    message=process.git.message if process.git else None,
+                    variable_set=place.project.variable_set,
                     steps=tuple(step for step in steps if step is not None),
                 )
             )
     if problems:
         raise Problems(problems)
     return tuple(ready)
+
+
+def resolve_tags(wanted: Sequence[WantedProcess], found: Found) -> tuple[ReadyTag, ...]:
+    """The concurrency tag of each project, or that it has none. Errors: Problems where a tag cannot be kept."""
+    tags: dict[str, ReadyTag] = {}
+    problems: list[Problem] = []
+    for process in wanted:
+        place = found.processes.get(process.where)
+        if place is None:
+            continue
+        project, path = place.project, ("concurrency_tag",)
+        if process.concurrency_tag is not None and project.has_variables_in_git:
+            message = f"the variables of project '{project.name}' are in Git"
+            problems.append(process.problem(None, path, message, f"add {concurrency_tag.NAME} there by hand"))
+        elif process.concurrency_tag is not None and project.variable_set is None:
+            message = f"the account may not see the variables of project '{project.name}'"
+            problems.append(process.problem(None, path, message, "it needs VariableView and VariableEdit"))
+        if project.variable_set is None or project.has_variables_in_git:
+            continue
+        if project.id in tags and process.concurrency_tag is None:
+            continue
+        tags[project.id] = ReadyTag(
+            project=project.name,
+            owner=project.id,
+            file=process.file,
+            path=f"variables/{project.document['VariableSetId']}",
+            value=process.concurrency_tag,
+        )
+    if problems:
+        raise Problems(problems)
+    return tuple(tags.values())
 
 
 class Scene(NamedTuple):
@@ -140,6 +199,7 @@ class Scene(NamedTuple):
         return ReadyStep(
             key=self.step.key,
             owner=self.place.owner,
+            file=self.process.file,
             template=template.name,
             template_version=template.version,
             action_type=template.content.action_type,
@@ -255,13 +315,17 @@ def warn_unknown_variables(wanted: Sequence[WantedProcess], found: Found) -> Ite
     """A sentence for each `#{Variable}` in a step's values that exists in no variable set of its project."""
     for process in wanted:
         place = found.processes.get(process.where)
-        if place is None or place.variables is None:
+        if place is None or place.project.variables is None:
             continue
+        known = place.project.variables
+        for name in variables_in(process.concurrency_tag or ""):
+            if not is_known(name, known):
+                yield f"{process.where}: no variable set of the project has {name!r}, which its concurrency tag refers to"
         for step in process.steps:
             template = found.templates.get(step.template)
             own = {p.name.casefold() for p in template.content.parameters} if template else set()
             for name in expressions_of(step):
-                if not is_known(name, place.variables | own):
+                if not is_known(name, known | own):
                     yield (
                         f"{process.where}: {step.name}: no variable set of the project has {name!r}, "
                         "which its values refer to"

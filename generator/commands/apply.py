@@ -59,8 +59,7 @@ def run(
         applied = apply(plan, prepared.write, progress=progress)
         faults = (*applied.faults, *read_back(prepared, applied))
     parts = [*told, *tell(applied.written, applied.alarms, faults)]
-    if files and applied.written:
-        parts.append("A change of steps takes effect with the project's next release.")
+    parts += dict.fromkeys(change.effect for change in applied.written if change.effect)
     return Outcome(
         data=document(plan, applied, faults),
         parts=parts,

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import httpx
 
-from generator import library, processes, publication
+from generator import importer, library, processes, publication
 from generator.apply import Write
 from generator.coordination import WantedProcess, read_coordination
 from generator.errors import Refusal
 from generator.octopus import Client, connect, read_target
 from generator.outcome import Outcome, Progress, quiet
 from generator.plan import Plan, sorted_plan, to_json, to_parts
-from generator.resolution import Found, resolve, warn_unknown_variables, warn_unpublished
+from generator.resolution import Found
 from generator.settings import read_settings
 from generator.source import closest_or_all
 from generator.step_template import StepTemplate
@@ -140,19 +140,5 @@ def prepare_steps(
     force: bool,
     prune: bool,
 ) -> Prepared:
-    specs = {name: built.spec for name, built in known.items()}
-    templates = {name: built.template for name, built in known.items()}
-    ready = {process.where: process for process in resolve(wanted, found, specs)}
-    warnings = (*warn_unpublished(wanted, found, templates), *warn_unknown_variables(wanted, found))
-
-    def plan_of(found: Found, warnings: Sequence[str]) -> Plan:
-        changes = processes.plan(tuple(ready.values()), found, force=force, prune=prune)
-        return sorted_plan(client.where, changes, warnings)
-
-    return Prepared(
-        plan=plan_of(found, warnings),
-        write=lambda changes: processes.write(
-            client, changes, ready[changes[0].unit], force=force, prune=prune
-        ),
-        plan_again=lambda: plan_of(processes.read_again(client, found), ()),
-    )
+    job = importer.prepare(client, wanted, found, known, force=force, prune=prune)
+    return Prepared(plan=job.plan(), write=job.write, plan_again=job.plan_again)

@@ -48,6 +48,7 @@ def make_ready(**fields: Any) -> ReadyStep:
         **{
             "key": "db",
             "owner": "Projects-1",
+            "file": "coordination",
             "template": "Octopus - Deploy Release",
             "template_version": int(version),
             "action_type": "Octopus.Script",
