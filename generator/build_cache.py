@@ -38,11 +38,13 @@ NO_STAMP: Stamp = (-1, -1, -1, -1)
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One spec's last build: its script's path below the root, the names of its files in `build/`, its claims as plain lists."""
+    """One spec's last build: its scripts' paths below the root, the names of its files in `build/`; claims and warnings as
+    plain lists."""
 
-    script: str
+    scripts: tuple[str, ...]
     files: tuple[str, ...]
     claims: Sequence[Sequence[Any]]
+    warnings: Sequence[Sequence[Any]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,19 +144,23 @@ def read_cache(root: str, *, tool: str) -> Cache:
             document = json.loads(file.read())
         if document["tool"] != tool:
             return Cache(tool=tool)
-        specs, scripts, build = document["folders"]
+        specs, folder, build = document["folders"]
         return Cache(
             tool=tool,
-            folders=(str(specs), str(scripts), str(build)),
+            folders=(str(specs), str(folder), str(build)),
             entries={
                 name: Entry(
-                    script=script,
+                    scripts=tuple(scripts),
                     files=tuple(files),
                     claims=[
                         (int(line), int(column), str(key), str(value)) for line, column, key, value in claims
                     ],
+                    warnings=[
+                        (str(path), int(line), int(column), str(message), str(hint))
+                        for path, line, column, message, hint in warnings
+                    ],
                 )
-                for name, (script, files, claims) in document["specs"].items()
+                for name, (scripts, files, claims, warnings) in document["specs"].items()
             },
             foreign=frozenset(document["foreign"]),
             known={
@@ -171,7 +177,10 @@ def write_cache(root: str, cache: Cache) -> None:
     document = {
         "tool": cache.tool,
         "folders": cache.folders,
-        "specs": {name: [entry.script, entry.files, entry.claims] for name, entry in cache.entries.items()},
+        "specs": {
+            name: [entry.scripts, entry.files, entry.claims, entry.warnings]
+            for name, entry in cache.entries.items()
+        },
         "foreign": sorted(cache.foreign),
         "known": {name: [*stamp, digest] for name, (stamp, digest) in cache.known.items()},
     }
@@ -229,7 +238,7 @@ def count_unchanged(root: str, cache: Cache) -> int | None:
     if built_names(f"{root}/{build}") != wanted | cache.foreign:
         return None
     for name, entry in cache.entries.items():
-        for path in (name, entry.script, *(f"{build}/{file}" for file in entry.files)):
+        for path in (name, *entry.scripts, *(f"{build}/{file}" for file in entry.files)):
             if path not in cache.known or ledger.digest(path) != cache.known[path][1]:
                 return None
     if ledger.now != dict(cache.known):

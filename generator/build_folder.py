@@ -19,7 +19,6 @@ from pathlib import Path
 
 from generator.build_cache import (
     FOLDER,
-    NO_STAMP,
     SETTINGS,
     Cache,
     Entry,
@@ -46,20 +45,22 @@ Track = Callable[[Sequence[SpecFile]], Iterable[SpecFile]]
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """One spec, rendered: the digests of its files in `build/` by name, or problems. Travels between processes."""
+    """One spec, rendered: the digests of its files in `build/` by name, or problems. `scripts` are the files that it read, by
+    path. Travels between processes."""
 
-    script: str
-    script_known: tuple[Stamp, str]
+    scripts: Mapping[str, tuple[Stamp, str]]
     claims: tuple[Claim, ...]
     files: Mapping[str, str]
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """What a build comes to: files to write, stale ones to remove, specs rendered and in all, and the cache for next time.
 
-    `write` has the digests of files by their name in `build/`; their content lies ready in the folder `staged`.
+    `write` has the digests of files by their name in `build/`; their content lies ready in the folder `staged`. `warnings` are
+    what is worth a look and stops nothing.
     """
 
     write: Mapping[str, str]
@@ -69,6 +70,7 @@ class Work:
     specs: int
     claims: tuple[Claim, ...]
     cache: Cache = field(repr=False)
+    warnings: tuple[Problem, ...] = ()
 
 
 @contextmanager
@@ -130,12 +132,16 @@ def plan_build(workspace: Workspace, cache: Cache, *, staged: str = "", track: T
             if name not in present or ledger.digest(f"{settings.build}/{name}") != digest:
                 write[name] = digest
         ledger.note(file.relative, file.content, file.stamp)
-        ledger.now[product.script] = product.script_known
+        ledger.now.update(product.scripts)
         entries[file.relative] = Entry(
-            script=product.script,
+            scripts=tuple(product.scripts),
             files=tuple(product.files),
             claims=[
                 [claim.place.line, claim.place.column, claim.key, claim.value] for claim in product.claims
+            ],
+            warnings=[
+                [warning.path, warning.place.line, warning.place.column, warning.message, warning.hint]
+                for warning in product.warnings
             ],
         )
     problems += check_claims(claims)
@@ -143,7 +149,11 @@ def plan_build(workspace: Workspace, cache: Cache, *, staged: str = "", track: T
         raise Problems(problems)
     wanted = {name for entry in entries.values() for name in entry.files}
     left = present - wanted
-    remove = tuple(name for name in sorted(left) if _is_ours(workspace.build / name))
+    remove = tuple(
+        name
+        for name in sorted(left)
+        if _is_ours(workspace.build / name) or _was_built(name, known, ledger, settings.build)
+    )
     return Work(
         write=write,
         staged=staged,
@@ -158,12 +168,27 @@ def plan_build(workspace: Workspace, cache: Cache, *, staged: str = "", track: T
             foreign=frozenset(left.difference(remove)),
             known=ledger.now,
         ),
+        warnings=tuple(sorted({_warning(item) for entry in entries.values() for item in entry.warnings})),
     )
 
 
 def _is_current(file: SpecFile, entry: Entry, cache: Cache, ledger: Ledger, build: str) -> bool:
-    paths = (file.relative, entry.script, *(f"{build}/{name}" for name in entry.files))
+    paths = (file.relative, *entry.scripts, *(f"{build}/{name}" for name in entry.files))
     return all(path in cache.known and ledger.digest(path) == cache.known[path][1] for path in paths)
+
+
+def _was_built(name: str, cache: Cache, ledger: Ledger, build: str) -> bool:
+    """Whether the last build made the file and nobody has touched it since: templates that are kept as they are hold no sign
+    of ours."""
+    path = f"{build}/{name}"
+    made = any(name in entry.files for entry in cache.entries.values())
+    return made and path in cache.known and ledger.digest(path) == cache.known[path][1]
+
+
+def _warning(remembered: Sequence[object]) -> Problem:
+    path, line, column, message, hint = remembered
+    place = Place(line=int(str(line)), column=int(str(column)))
+    return Problem(path=str(path), place=place, message=str(message), hint=str(hint))
 
 
 def _claim(remembered: Sequence[object], file: SpecFile) -> Claim:
@@ -190,13 +215,14 @@ def _products(
                     write_bytes(f"{staged}/{name}", content)
                 except OSError as error:
                     raise Refusal(f"{staged} cannot be written: {error.strerror or error}") from error
-        script = rendered.script
         return Product(
-            script=script.relative if script else "",
-            script_known=(script.stamp, content_digest(script.content)) if script else (NO_STAMP, ""),
+            scripts={
+                script.relative: (script.stamp, content_digest(script.content)) for script in rendered.scripts
+            },
             claims=rendered.claims,
             files=digests,
             problems=rendered.problems,
+            warnings=rendered.warnings,
         )
 
     with _collection_paused():

@@ -15,7 +15,10 @@ from generator.bundle import Bundle, Reached
 from generator.errors import Place, Problem, Problems
 from generator.spec import EXPRESSION, RUN_ON, TYPES, Parameter, Spec
 from generator.step_template import (
+    RUN_ON_SERVER,
     SCRIPT_BODY,
+    SCRIPT_SOURCE,
+    SCRIPT_SYNTAX,
     StepTemplate,
     TemplateParameter,
     digest,
@@ -197,9 +200,10 @@ def _template(spec: Spec, script: str) -> StepTemplate:
         name=spec.name,
         description=spec.description,
         properties={
-            "Octopus.Action.RunOnServer": RUN_ON[spec.run_on],
-            "Octopus.Action.Script.ScriptSource": "Inline",
-            "Octopus.Action.Script.Syntax": "Python",
+            **spec.properties,
+            RUN_ON_SERVER: RUN_ON[spec.run_on],
+            SCRIPT_SOURCE: "Inline",
+            SCRIPT_SYNTAX: "Python",
             SCRIPT_BODY: script,
         },
         parameters=tuple(
@@ -221,6 +225,7 @@ def _template(spec: Spec, script: str) -> StepTemplate:
         exported_at=spec.exported_at,
         octopus_version=spec.octopus_version,
         last_modified_by=spec.last_modified_by,
+        pulled=spec.pulled,
     )
 
 

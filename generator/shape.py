@@ -14,7 +14,7 @@ Check = Callable[[Any], bool]
 
 ANNOTATIONS = frozenset(
     {"$schema", "$id", "$defs", "$comment", "title", "description", "default", "examples", "deprecated"}
-    | {"patternErrorMessage", "errorMessage", "defaultSnippets", "markdownDescription"}
+    | {"patternErrorMessage", "errorMessage", "defaultSnippets", "markdownDescription", "elsewhere"}
 )
 
 

@@ -326,7 +326,8 @@ _CHECKS: dict[int, tuple[Mapping[str, object], Check]] = {}
 def check_schema(source: Source, schema: Mapping[str, object]) -> list[Problem]:
     """Every way in which the data breaks the JSON Schema (draft 2020-12), in the order of the file.
 
-    A `patternErrorMessage` beside a `pattern` (editors show it, too) is told instead of the pattern.
+    A `patternErrorMessage` beside a `pattern` (editors show it, too) is told instead of the pattern; `elsewhere` beside
+    `properties` has a hint for each key that belongs to another form of the file.
     """
     problems: set[Problem] = set()
     if not _fits(source.data, schema):
@@ -493,6 +494,11 @@ def _unknown_keys(
     patterns = [re.compile(pattern) for pattern in schema.get("patternProperties", {})]
     for key in found:
         if key in known or any(pattern.search(key) for pattern in patterns):
+            continue
+        if key in (elsewhere := schema.get("elsewhere", {})):
+            yield source.problem(
+                (*path, key), f"the key '{key}' cannot stand here", elsewhere[key], at_key=True
+            )
             continue
         hint = closest(key, [word for word in known if word not in found] or known) or closest(key, known)
         hint = hint or ("known are " + ", ".join(known) if known else "")

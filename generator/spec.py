@@ -18,7 +18,14 @@ from typing import Any
 from generator.errors import Problem, Problems
 from generator.runtime.parameters import parse_value
 from generator.source import Path, Source, check_schema, closest
-from generator.step_template import EXPORTED_AT, LAST_MODIFIED_BY, OCTOPUS_VERSION, stable_id
+from generator.step_template import (
+    EXPORTED_AT,
+    LAST_MODIFIED_BY,
+    MARKER_PREFIX,
+    OCTOPUS_VERSION,
+    OUR_PROPERTIES,
+    stable_id,
+)
 
 MOST_PARAMETERS = 20
 RUN_ON = {"worker": "true", "server": "true", "targets": "false"}
@@ -52,7 +59,11 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """One spec file. `source_name` is its path as printed, `script` the path of the entry script below the scripts folder."""
+    """One spec file. `source_name` is its path as printed, `script` the path of the entry script below the scripts folder.
+
+    With `verbatim` the template is kept as it is: there is no prefix, and `run_on` and outputs are not known. `pulled` is a
+    short digest of the content that the spec was last brought to by `octosteps pull`.
+    """
 
     source_name: str
     id: str
@@ -69,6 +80,9 @@ class Spec:
     exported_at: str = EXPORTED_AT
     octopus_version: str = OCTOPUS_VERSION
     last_modified_by: str = LAST_MODIFIED_BY
+    verbatim: bool = False
+    pulled: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def slug(self) -> str:
@@ -84,15 +98,41 @@ def read_schema() -> Mapping[str, object]:
     return schema
 
 
+@cache
+def guid_pattern() -> re.Pattern[str]:
+    """What an `id` looks like."""
+    schema: Any = read_schema()
+    return re.compile(schema["$defs"]["spec"]["properties"]["id"]["pattern"])
+
+
+def is_verbatim(source: Source) -> bool:
+    """Whether the spec's template is kept as it is."""
+    return source.data.get("verbatim") is True
+
+
 def parse_spec(source: Source, *, source_name: str | None = None) -> Spec:
     """The spec in a file; `source_name` is its path below the library's root, where problems call it otherwise.
 
-    Errors: Problems with every fault that the file shows by itself.
+    The parameters of a verbatim one are left to `verbatim`. Errors: Problems with every fault that the file shows by itself.
     """
-    problems = [*check_schema(source, read_schema()), *check_spec(source)]
+    problems = [*check_schema(source, read_schema()), *([] if is_verbatim(source) else check_spec(source))]
     if problems:
         raise Problems(problems)
     data = source.data
+    if is_verbatim(source):
+        return Spec(
+            source_name=source_name or source.name,
+            id=data["id"].lower(),
+            name=data["name"],
+            category=data.get("category") or "",
+            version=int(data.get("version", 0)),
+            description=(data.get("description") or "").rstrip(),
+            script=data.get("script", ""),
+            prefix="",
+            run_on="",
+            verbatim=True,
+            pulled=data.get("pulled", ""),
+        )
     return Spec(
         source_name=source_name or source.name,
         id=data["id"].lower(),
@@ -112,6 +152,8 @@ def parse_spec(source: Source, *, source_name: str | None = None) -> Spec:
         exported_at=data.get("exported_at", EXPORTED_AT),
         octopus_version=data.get("octopus_version", OCTOPUS_VERSION),
         last_modified_by=data.get("last_modified_by", LAST_MODIFIED_BY),
+        pulled=data.get("pulled", ""),
+        properties=data.get("properties", {}),
     )
 
 
@@ -151,6 +193,10 @@ def check_spec(source: Source) -> list[Problem]:
         if not OUTPUT_NAME.fullmatch(name):
             message = f"the output's name '{name}' must be letters, digits and '_'"
             problems.append(source.problem(("outputs", name), message, at_key=True))
+    for name in _mapping(data.get("properties")):
+        if name in OUR_PROPERTIES or name.startswith(MARKER_PREFIX):
+            message = f"the property '{name}' is written by octosteps itself"
+            problems.append(source.problem(("properties", name), message, "remove it", at_key=True))
     parameters = _mapping(data.get("parameters"))
     if len(parameters) > MOST_PARAMETERS:
         message = (

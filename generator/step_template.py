@@ -23,6 +23,13 @@ SCRIPT_BODY = "Octopus.Action.Script.ScriptBody"
 CONTROL_TYPE = "Octopus.ControlType"
 SELECT_OPTIONS = "Octopus.SelectOptions"
 
+RUN_ON_SERVER = "Octopus.Action.RunOnServer"
+SCRIPT_SOURCE = "Octopus.Action.Script.ScriptSource"
+SCRIPT_SYNTAX = "Octopus.Action.Script.Syntax"
+OUR_PROPERTIES = (RUN_ON_SERVER, SCRIPT_SOURCE, SCRIPT_SYNTAX, SCRIPT_BODY)
+"""The properties of every template that is rendered; all others are a spec's own."""
+
+MARKER_PREFIX = "octosteps.template."
 MARKER_ID = "octosteps.template.id"
 MARKER_REVISION = "octosteps.template.revision"
 MARKER_DIGEST = "octosteps.template.digest"
@@ -59,7 +66,11 @@ class TemplateParameter:
 
 @dataclass(frozen=True, kw_only=True)
 class StepTemplate:
-    """The content of a step template; `==` compares what the server runs and shows, not ids, revisions or dates."""
+    """The content of a step template; `==` compares what the server runs and shows, not ids, revisions or dates.
+
+    `document` is the JSON of a template that is kept as it is. `pulled` is the short digest of the content that its spec was
+    last brought to by `octosteps pull`.
+    """
 
     spec_id: str = field(default="", compare=False)
     revision: int = field(default=0, compare=False)
@@ -74,6 +85,8 @@ class StepTemplate:
     exported_at: str = field(default=EXPORTED_AT, compare=False)
     octopus_version: str = field(default=OCTOPUS_VERSION, compare=False)
     last_modified_by: str = field(default=LAST_MODIFIED_BY, compare=False)
+    document: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    pulled: str = field(default="", compare=False)
 
     @property
     def script(self) -> str:
@@ -96,6 +109,8 @@ class Marker:
 
 def to_json(template: StepTemplate) -> dict[str, Any]:
     """The template in the Library's format, fields in the order of the portal's export."""
+    if template.document is not None:
+        return dict(template.document)
     return {
         "Id": template.spec_id,
         "Name": template.name,
@@ -139,16 +154,17 @@ _ENCODE = json.encoder.encode_basestring
 
 
 def from_json(document: Mapping[str, Any]) -> StepTemplate:
-    """The template in a Library file: `Id` is the spec's, `Version` its revision."""
-    meta = document.get("$Meta") or {}
+    """The template in a Library file: `Id` is the spec's, `Version` its revision. Values of odd types are read as text."""
+    meta = _mapping(document.get("$Meta"))
+    version = document.get("Version")
     return _template(
         document,
-        spec_id=document.get("Id") or "",
-        revision=int(document.get("Version") or 0),
-        category=document.get("Category") or "",
-        exported_at=meta.get("ExportedAt") or EXPORTED_AT,
-        octopus_version=meta.get("OctopusVersion") or OCTOPUS_VERSION,
-        last_modified_by=document.get("LastModifiedBy") or LAST_MODIFIED_BY,
+        spec_id=_text(document.get("Id")),
+        revision=version if isinstance(version, int) else 0,
+        category=_text(document.get("Category")),
+        exported_at=_text(meta.get("ExportedAt")) or EXPORTED_AT,
+        octopus_version=_text(meta.get("OctopusVersion")) or OCTOPUS_VERSION,
+        last_modified_by=_text(document.get("LastModifiedBy")) or LAST_MODIFIED_BY,
     )
 
 
@@ -303,7 +319,7 @@ def _header(script: str) -> str:
 def _template(document: Mapping[str, Any], **rest: Any) -> StepTemplate:
     properties = {
         str(name): _text(value)
-        for name, value in (document.get("Properties") or {}).items()
+        for name, value in _mapping(document.get("Properties")).items()
         if name not in _MARKERS and value not in (None, "")
     }
     return StepTemplate(
@@ -311,11 +327,20 @@ def _template(document: Mapping[str, Any], **rest: Any) -> StepTemplate:
         description=_text(document.get("Description")).rstrip(),
         action_type=_text(document.get("ActionType")),
         properties=properties,
-        parameters=tuple(map(_parameter_from_json, document.get("Parameters") or ())),
-        packages=tuple(map(normal_package, document.get("Packages") or ())),
-        git_dependencies=tuple(dict(item) for item in document.get("GitDependencies") or ()),
+        parameters=tuple(map(_parameter_from_json, _mappings(document.get("Parameters")))),
+        packages=tuple(map(normal_package, _mappings(document.get("Packages")))),
+        git_dependencies=tuple(map(dict, _mappings(document.get("GitDependencies")))),
         **rest,
     )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(value: object) -> Sequence[Mapping[str, Any]]:
+    """The documents in a list. Who else makes templates than Octopus puts other things there, too."""
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else ()
 
 
 def normal_package(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -327,7 +352,7 @@ def normal_package(document: Mapping[str, Any]) -> Mapping[str, Any]:
     }
     package["PackageId"] = package.get("PackageId") or None
     package["FeedId"] = package.get("FeedId") or None
-    package["Properties"] = {name: _text(value) for name, value in (package.get("Properties") or {}).items()}
+    package["Properties"] = {name: _text(value) for name, value in _mapping(package.get("Properties")).items()}
     return package
 
 
@@ -360,12 +385,12 @@ def _parameter_to_json(parameter: TemplateParameter) -> dict[str, Any]:
 
 
 def _parameter_from_json(document: Mapping[str, Any]) -> TemplateParameter:
-    settings = document.get("DisplaySettings") or {}
+    settings = _mapping(document.get("DisplaySettings"))
     control_type = _text(settings.get(CONTROL_TYPE)) or "SingleLineText"
     default = document.get("DefaultValue")
     options = _text(settings.get(SELECT_OPTIONS)) if control_type == "Select" else ""
     return TemplateParameter(
-        id=document.get("Id") or "",
+        id=_text(document.get("Id")),
         name=_text(document.get("Name")),
         label=_text(document.get("Label")),
         help_text=_text(document.get("HelpText")).rstrip(),

@@ -7,9 +7,10 @@ together. Writing `build/` is left to `build_folder`, knowing what has not chang
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from generator import verbatim
 from generator.build_cache import NO_STAMP, Stamp, read_stamped, spec_names
 from generator.bundle import ENTRY, Bundle, Runtime, bundle
 from generator.errors import Place, Problem, Problems
@@ -17,8 +18,9 @@ from generator.module import Module, parse_module
 from generator.render import render_entry, render_template
 from generator.rules import Claim, check_builtin_claims, check_claims, check_entry, claims
 from generator.settings import Settings, read_settings
+from generator.source import Path as SourcePath
 from generator.source import Source, closest, parse_source
-from generator.spec import Spec, parse_spec
+from generator.spec import Spec, is_verbatim, parse_spec
 from generator.step_template import StepTemplate, to_text
 
 PACKAGE = Path(__file__).resolve().parent
@@ -85,19 +87,22 @@ class Built:
 
     @property
     def files(self) -> Mapping[str, str]:
-        """The texts that `build/` holds for it, by file name."""
+        """The texts that `build/` holds for it, by file name. A template that is kept as it is has its script among the sources."""
+        if self.spec.verbatim:
+            return {f"{self.slug}.json": to_text(self.template)}
         return {f"{self.slug}.json": to_text(self.template), f"{self.slug}.py": self.script}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """What became of one spec file: `built`, or `problems`; its claims either way, and the entry script as it was read."""
+    """What became of one spec file: `built`, or `problems`; its claims either way, and its scripts as they were read."""
 
     file: SpecFile
-    script: ScriptFile | None = None
+    scripts: tuple[ScriptFile, ...] = ()
     claims: tuple[Claim, ...] = ()
     built: Built | None = None
     problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 def read_workspace(root: Path, *, runtime: Path = RUNTIME) -> Workspace:
@@ -130,10 +135,14 @@ def _read(root: Path, settings: Settings, *, builtin: bool, runtime: Path) -> Wo
 
 
 class Renderer:
-    """Renders one library's specs; runtime modules and frames are read once."""
+    """Renders one library's specs; runtime modules and frames are read once.
 
-    def __init__(self, workspace: Workspace) -> None:
+    `instead` has the content of scripts that are not on the disk yet, by path below the root.
+    """
+
+    def __init__(self, workspace: Workspace, *, instead: Mapping[str, bytes] | None = None) -> None:
         self.workspace = workspace
+        self.instead = instead or {}
         self.templates = builtin_root() / "templates"
         self.scripts = workspace.root / workspace.settings.scripts
         self.runtime = Runtime(workspace.runtime)
@@ -150,8 +159,10 @@ class Renderer:
             spec = parse_spec(source, source_name=file.relative)
         except Problems as error:
             problems.extend(error.problems)
+        if is_verbatim(source):
+            return self._verbatim(source, spec, file, problems)
         built: Built | None = None
-        script = self._script(source, problems)
+        script = self._script(source, ("script",), source.data.get("script"), problems)
         entry = self._entry(source, script, problems) if script else None
         if entry is not None:
             parts = bundle(entry, self.runtime)
@@ -160,10 +171,45 @@ class Renderer:
                 built = self._built(spec, parts, file, problems)
         return Rendered(
             file=file,
-            script=script,
+            scripts=(script,) if script else (),
             claims=claims(source),
             built=built,
             problems=tuple(sorted(set(problems))),
+        )
+
+    def _verbatim(
+        self, source: Source, spec: Spec | None, file: SpecFile, problems: list[Problem]
+    ) -> Rendered:
+        """One spec of a template that is kept as it is."""
+        scripts: dict[str, ScriptFile] = {}
+        texts: dict[str, str] = {}
+        for name, path in verbatim.files_of(source.data).items() if spec else ():
+            where = ("files", name) if name in source.data.get("files", {}) else ("script",)
+            script = self._script(source, where, path, problems)
+            if script is not None:
+                scripts[name] = script
+                try:
+                    texts[name] = verbatim.read_text(script.content, source.data.get("line_ends"))
+                except UnicodeDecodeError as error:
+                    problems.append(_not_utf_8(error, script.shown))
+        built = None
+        if spec is not None and not problems:
+            template = verbatim.to_template(source.data, texts)
+            built = Built(
+                spec=replace(spec, parameters=tuple(map(verbatim.parameter_of, template.parameters))),
+                template=template,
+                script=template.script,
+                builtin=self.workspace.builtin,
+                slug=file.slug,
+            )
+        shown = {name: script.shown for name, script in scripts.items()}
+        return Rendered(
+            file=file,
+            scripts=tuple(scripts.values()),
+            claims=claims(source),
+            built=built,
+            problems=tuple(sorted(set(problems))),
+            warnings=tuple(verbatim.warn(source, texts, shown)) if built else (),
         )
 
     def _built(self, spec: Spec, parts: Bundle, file: SpecFile, problems: list[Problem]) -> Built | None:
@@ -181,10 +227,10 @@ class Renderer:
             slug=file.slug,
         )
 
-    def _script(self, source: Source, problems: list[Problem]) -> ScriptFile | None:
-        """The entry script that the spec names; None, with the reason among `problems`, when it cannot be had."""
-        where = ("script",)
-        script = source.data.get("script")
+    def _script(
+        self, source: Source, where: SourcePath, script: object, problems: list[Problem]
+    ) -> ScriptFile | None:
+        """The script that the spec names at `where`; None, with the reason among `problems`, when it cannot be had."""
         if not isinstance(script, str) or not script:
             return None
         folder = self.workspace.settings.scripts
@@ -192,10 +238,13 @@ class Renderer:
             problems.append(source.problem(where, f"the script '{script}' lies outside of {folder}"))
             return None
         relative = f"{folder}/{script}"
+        if relative in self.instead:
+            shown = self.workspace.shown(relative)
+            return ScriptFile(relative=relative, shown=shown, content=self.instead[relative], stamp=NO_STAMP)
         try:
             content, stamp = read_stamped(f"{self.workspace.root.as_posix()}/{relative}")
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            known = [file.name for file in self.scripts.glob("*.py*")]
+            known = [file.name for file in self.scripts.glob("*") if file.is_file()]
             message = f"there is no script '{script}' in {folder}"
             problems.append(source.problem(where, message, closest(script, known)))
             return None
@@ -223,12 +272,16 @@ def _decode(content: bytes, path: str, problems: list[Problem]) -> str | None:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        place = Place(line=line, column=error.start - error.object.rfind(b"\n", 0, error.start))
-        message = f"not UTF-8: the byte 0x{error.object[error.start]:02X} cannot stand here"
-        problems.append(Problem(path=path, place=place, message=message, hint="save the file as UTF-8"))
+        problems.append(_not_utf_8(error, path))
         return None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _not_utf_8(error: UnicodeDecodeError, path: str) -> Problem:
+    line = error.object.count(b"\n", 0, error.start) + 1
+    place = Place(line=line, column=error.start - error.object.rfind(b"\n", 0, error.start))
+    message = f"not UTF-8: the byte 0x{error.object[error.start]:02X} cannot stand here"
+    return Problem(path=path, place=place, message=message, hint="save the file as UTF-8")
 
 
 def render_workspace(workspace: Workspace) -> tuple[Built, ...]:

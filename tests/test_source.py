@@ -360,6 +360,8 @@ def value_like(schema: Any, root: Any, dice: random.Random) -> Any:
         for word in schema["$ref"].lstrip("#/").split("/"):
             target = target[word]
         return value_like(target, root, dice)
+    if "else" in schema:
+        return value_like(schema[dice.choice(["then", "else"])], root, dice)
     for word in ("anyOf", "oneOf"):
         if word in schema:
             return value_like(dice.choice(schema[word]), root, dice)

@@ -176,7 +176,7 @@ def test_a_cache_with_odd_claims_is_ignored(library: Path) -> None:
     cache = library / FOLDER / "build.json"
     document = json.loads(cache.read_text())
     document["specs"] = {
-        name: [script, files, [["x"]]] for name, (script, files, _) in document["specs"].items()
+        name: [scripts, files, [["x"]], []] for name, (scripts, files, _, _) in document["specs"].items()
     }
     cache.write_text(json.dumps(document))
     (library / "step_templates" / "say-2.yaml").write_text(make_spec(2))
