@@ -6,7 +6,7 @@
 # spec: step_templates/acquire-lock.yaml
 # id: 7dc755af-e549-4ba6-9d66-f055c80e2ddb
 # revision: 1
-# digest: sha256:75dfe322fd83388ff6672e36cc8f7088a9b09f9570ef251467865239b863e46d
+# digest: sha256:ff959166ed89acfa31fe92d52d0dfb0c5c04c2aecee3ffba9429abfa230a32bd
 
 from __future__ import annotations
 
@@ -1692,12 +1692,7 @@ class Task:
         self.state: str = document["State"]
         self.description: str = document.get("Description") or self.id
         self.error: str = document.get("ErrorMessage") or ""
-        arguments = document.get("Arguments") or {}
-        self.deployment_id: str = arguments.get("DeploymentId") or ""
-        self.runbook_run_id: str = arguments.get("RunbookRunId") or ""
-        self.space_id: str = document.get("SpaceId") or ""
-        # Approvals outside of Octopus, by type; servers that know none leave them out.
-        self.preconditions: Sequence[str] = document.get("PendingPreconditionTypes") or ()
+        self.deployment_id: str = (document.get("Arguments") or {}).get("DeploymentId") or ""
         self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
         self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
         self.queued = moment_or_none(document.get("QueueTime"))

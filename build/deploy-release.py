@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 2
-# digest: sha256:b6031e05a24476aa9e16a06acd9644e2862b0fc34b1a359ee7323147c759368b
+# digest: sha256:87f7d23ea997445eb759285ca736dc0026875f25670a3184ed73aa671e8a5ef8
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import time
 import urllib.parse
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from operator import itemgetter
 from types import TracebackType
 from typing import (
     Any,
@@ -37,23 +38,22 @@ from typing import (
 # ---- generator/runtime/moments.py ----
 
 UNIT_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-DURATION_PATTERN = re.compile(r"(?:[0-9]+[dhms]\s*)+", re.IGNORECASE)
-MOMENT_PATTERN = re.compile(
+DURATION_PATTERN = r"(?i)(?:[0-9]+[dhms]\s*)+"
+MOMENT_PATTERN = (
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:\.(?P<fraction>[0-9]+))?"
     r"\s*(?P<zone>[Zz]|[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)+|UTC)?"
 )
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-WEEKLY_PATTERN = re.compile(
-    r"(?:(?P<day>mon|tue|wed|thu|fri|sat|sun)[a-z]*\s+)?(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})\s+"
-    r"(?P<zone>Z|UTC|[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)+)",
-    re.IGNORECASE,
+WEEKLY_PATTERN = (
+    r"(?i)(?:(?P<day>mon|tue|wed|thu|fri|sat|sun)[a-z]*\s+)?(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})\s+"
+    r"(?P<zone>Z|UTC|[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)+)"
 )
 
 
 def parse_duration(text: str) -> timedelta:
     """`90s`, `30m`, `2h`, `1d`, `1h30m`: a number without a unit is refused (ValueError), it could mean anything."""
-    if not DURATION_PATTERN.fullmatch(text.strip()):
+    if not re.fullmatch(DURATION_PATTERN, text.strip()):
         raise ValueError(f"{text!r} is not a duration such as 90s, 30m, 2h, 1d or 1h30m")
     parts = re.findall(r"([0-9]+)([dhms])", text.lower())
     try:
@@ -70,7 +70,7 @@ def parse_moment(text: str, now: Optional[datetime] = None) -> datetime:
     stripped = text.strip()
     if stripped.startswith("+"):
         return (now or datetime.now(timezone.utc)) + parse_duration(stripped[1:])
-    match = MOMENT_PATTERN.fullmatch(stripped)
+    match = re.fullmatch(MOMENT_PATTERN, stripped)
     if match is None:
         raise ValueError(
             f"{text!r} is neither a moment such as 2026-08-01T10:00+02:00 nor a delay such as +90m"
@@ -106,7 +106,7 @@ def parse_start(text: str, now: Optional[datetime] = None) -> datetime:
     first one counts. A date written out in full must be unambiguous.
     """
     moment = now or datetime.now(timezone.utc)
-    match = WEEKLY_PATTERN.fullmatch(text.strip())
+    match = re.fullmatch(WEEKLY_PATTERN, text.strip())
     if match is None:
         start = parse_moment(text, moment)
         if start < moment:
@@ -166,13 +166,44 @@ def spoken(length: timedelta) -> str:
     return f"{seconds} s"
 
 
+# ---- generator/runtime/record.py ----
+
+class Record(tuple):
+    """Base of a class whose annotations are its fields, with their defaults as values. Of NamedTuple's names there are these."""
+
+    _fields: tuple[str, ...] = ()
+    _defaults: Mapping[str, Any] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls._fields = tuple(cls.__annotations__)
+        cls._defaults = {name: vars(cls)[name] for name in cls._fields if name in vars(cls)}
+        for index, name in enumerate(cls._fields):
+            setattr(cls, name, property(itemgetter(index)))
+
+    def __new__(cls, *values: Any, **named: Any) -> Any:
+        given = {**cls._defaults, **dict(zip(cls._fields, values)), **named}
+        wrong = len(values) > len(cls._fields) or any(name in named for name in cls._fields[: len(values)])
+        if wrong or given.keys() != set(cls._fields):
+            raise TypeError(f"{cls.__name__} takes {', '.join(cls._fields)}")
+        return tuple.__new__(cls, [given[name] for name in cls._fields])
+
+    def _asdict(self) -> dict[str, Any]:
+        return dict(zip(self._fields, self))
+
+    def _replace(self, **named: Any) -> Any:
+        return type(self)(**{**self._asdict(), **named})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._asdict().items())})"
+
+
 # ---- generator/runtime/activities.py ----
 
-STEP_TITLE = re.compile(r"Step [0-9]+(?:\.[0-9]+)?: ", re.IGNORECASE)
+STEP_TITLE = r"(?i)Step [0-9]+(?:\.[0-9]+)?: "
 TROUBLE_LEVELS = ("Warning", "Error", "Fatal")
 
 
-class StepState(NamedTuple):
+class StepState(Record):
     """One step of a task: `title` as the log shows it, `name` without its number."""
 
     title: str
@@ -197,7 +228,7 @@ def step_states(details: Mapping[str, Any]) -> list[StepState]:
         for step in root.get("Children") or ():
             found.append(step_state(step))
             numbered = [
-                child for child in step.get("Children") or () if STEP_TITLE.match(child.get("Name") or "")
+                child for child in step.get("Children") or () if re.match(STEP_TITLE, child.get("Name") or "")
             ]
             found.extend(step_state(child) for child in numbered)
     return found
@@ -207,14 +238,14 @@ def step_state(activity: Mapping[str, Any]) -> StepState:
     title = activity.get("Name") or ""
     return StepState(
         title=title,
-        name=STEP_TITLE.sub("", title, count=1).strip(),
+        name=re.sub(STEP_TITLE, "", title, count=1).strip(),
         status=activity.get("Status") or "",
         started=moment_or_none(activity.get("Started")),
         ended=moment_or_none(activity.get("Ended")),
     )
 
 
-class Trouble(NamedTuple):
+class Trouble(Record):
     """A warning or an error in a task's log. `key` tells it from all others of the task."""
 
     key: str
@@ -233,7 +264,7 @@ def troubles(details: Mapping[str, Any]) -> list[Trouble]:
 
 def collect_troubles(activity: Mapping[str, Any], above: str, found: list[Trouble]) -> None:
     name = activity.get("Name") or ""
-    where = name if STEP_TITLE.match(name) else above
+    where = name if re.match(STEP_TITLE, name) else above
     for order, element in enumerate(activity.get("LogElements") or ()):
         level = element.get("Category") or ""
         if level in TROUBLE_LEVELS:
@@ -247,15 +278,15 @@ def collect_troubles(activity: Mapping[str, Any], above: str, found: list[Troubl
 
 # ---- generator/runtime/versions.py ----
 
-VERSION_PATTERN = re.compile(
+VERSION_PATTERN = (
     r"[vV]?(?P<numbers>[0-9]+(?:\.[0-9]+){0,3})"
     r"(?:-(?P<prerelease>[0-9A-Za-z.-]+))?"
     r"(?:\+(?P<metadata>[0-9A-Za-z.-]+))?"
 )
-WILDCARD_PATTERN = re.compile(r"(?:[0-9]+\.){0,3}\*")
+WILDCARD_PATTERN = r"(?:[0-9]+\.){0,3}\*"
 
 
-class Version(NamedTuple):
+class Version(Record):
     """A release number; `numbers` always has four places, so that `1.0` is `1.0.0`."""
 
     text: str
@@ -272,7 +303,7 @@ class Version(NamedTuple):
 
 def parse_version(text: str) -> Version:
     """`text` as a number of one to four places with an optional pre-release; ValueError when it is none."""
-    match = VERSION_PATTERN.fullmatch(text.strip())
+    match = re.fullmatch(VERSION_PATTERN, text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a version")
     numbers = [int(number) for number in match.group("numbers").split(".")]
@@ -291,7 +322,7 @@ def version_or_none(text: str) -> Optional[Version]:
         return None
 
 
-class VersionRange(NamedTuple):
+class VersionRange(Record):
     """What a version may be: between two ends, or beginning with `prefix` (of `2026.4.*`)."""
 
     text: str
@@ -325,7 +356,7 @@ def parse_version_range(text: str) -> VersionRange:
     Raises ValueError with what is wrong.
     """
     stripped = text.strip()
-    if WILDCARD_PATTERN.fullmatch(stripped):
+    if re.fullmatch(WILDCARD_PATTERN, stripped):
         numbers = stripped.split(".")[:-1]
         return VersionRange(stripped, prefix=tuple(int(number) for number in numbers))
     if not stripped.startswith(("[", "(")):
@@ -358,7 +389,7 @@ def parse_version_range(text: str) -> VersionRange:
 # ---- generator/runtime/parameters.py ----
 
 EXPRESSION_OPENER = "#" + "{"
-EXPRESSION = re.compile("#" + r"\{[^{}]*\}")
+EXPRESSION = "#" + r"\{[^{}]*\}"
 
 
 class Secret:
@@ -401,7 +432,7 @@ class Reference:
         return "Reference({!r})".format(self.id)
 
 
-class FormFault(NamedTuple):
+class FormFault(Record):
     """One bad value: the label that people see, and what is wrong."""
 
     label: str
@@ -522,7 +553,7 @@ class Parameters:
         return self._labels[key]
 
 
-class ParsedForm(NamedTuple):
+class ParsedForm(Record):
     """What one reading of the form gave: values, faults by label, and the labels of optional fields left unresolved."""
 
     parameters: Parameters
@@ -559,9 +590,9 @@ def parse_parameters(
         text = read(entry["variable"]).strip()
         if entry["type"] == "package" and not text:
             text = read("Octopus.Action.Package[{}].PackageId".format(entry["variable"])).strip()
-        if entry["type"] in ("lines", "pairs") and is_unresolved(text) and not EXPRESSION.fullmatch(text):
+        if entry["type"] in ("lines", "pairs") and is_unresolved(text) and not re.fullmatch(EXPRESSION, text):
             # Leaving the whole field out, or taking the expression for a name, could widen what the others mean.
-            left = ", ".join(dict.fromkeys(EXPRESSION.findall(text))) or "an expression"
+            left = ", ".join(dict.fromkeys(re.findall(EXPRESSION, text))) or "an expression"
             faults.append(FormFault(label, f"{left} was not resolved"))
             continue
         if not text or is_unresolved(text):
@@ -598,14 +629,15 @@ HELPERS = (
 
 # The parser of service messages finds an opener anywhere in a line, and its state survives line ends (source: Calamari,
 # ServiceMessageParser). So a pair of hashes is parted wherever an opener could follow, in this text or in the next one.
-SERVICE_MESSAGE_OPENER = re.compile(r"#(?=[\r\n]*#[\r\n]*(?:o|\Z))|#(?=[\r\n]*\Z)", re.IGNORECASE)
-CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# A pattern is text, here and elsewhere: it is compiled when it is first used, not whenever a script is loaded.
+SERVICE_MESSAGE_OPENER = r"(?i)#(?=[\r\n]*#[\r\n]*(?:o|\Z))|#(?=[\r\n]*\Z)"
+CONTROL_CHARACTER = r"[\x00-\x08\x0b-\x1f\x7f]"
 
 
 def neutralised(text: str) -> str:
     """`text` without anything that Octopus would take for a service message, nor control characters."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
-    return SERVICE_MESSAGE_OPENER.sub("# ", CONTROL_CHARACTER.sub("?", lines))
+    return re.sub(SERVICE_MESSAGE_OPENER, "# ", re.sub(CONTROL_CHARACTER, "?", lines))
 
 
 def unexpandable(text: str) -> str:
@@ -808,14 +840,14 @@ class ConnectionMisconfigured(StepFailure):
         super().__init__(MISCONFIGURED, sentence)
 
 
-class HttpRequest(NamedTuple):
+class HttpRequest(Record):
     method: str
     url: str
     headers: Mapping[str, str]
     body: Optional[bytes]
 
 
-class HttpAnswer(NamedTuple):
+class HttpAnswer(Record):
     """`headers` by lower-case name."""
 
     status: int
@@ -1298,7 +1330,7 @@ def trouble_in_words(error: Exception) -> str:
 
 # ---- generator/runtime/lookup.py ----
 
-DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels|Runbooks)-[0-9]+")
+DOCUMENT_ID = r"(?:Spaces|Projects|Environments|Tenants|Channels|Runbooks)-[0-9]+"
 
 
 class NotFound(StepFailure):
@@ -1313,7 +1345,7 @@ def find_named(api: Api, collection: str, what: str, name: str) -> Mapping[str, 
 
     `what` says in messages what is looked for. Raises NotFound with near names.
     """
-    if DOCUMENT_ID.fullmatch(name):
+    if re.fullmatch(DOCUMENT_ID, name):
         found = api.by_ids(collection, [name])
     else:
         found = list(api.pages(collection, partialName=name))
@@ -1350,7 +1382,7 @@ def absence(what: str, name: str, names: list[str]) -> str:
 
 def find_space(api: Api, name: str) -> str:
     """The space's id. An id is taken as it is: the first request within it shows whether it exists."""
-    if DOCUMENT_ID.fullmatch(name):
+    if re.fullmatch(DOCUMENT_ID, name):
         return name
     spaces = api.get("/api/spaces/all")
     match = best_match(spaces, name)
@@ -1359,7 +1391,7 @@ def find_space(api: Api, name: str) -> str:
     return str(match["Id"])
 
 
-class Place(NamedTuple):
+class Place(Record):
     """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None).
 
     With a `runbook` of the project: where that is run. Its run has the fields of a deployment, with a snapshot for a release.
@@ -1717,7 +1749,7 @@ ARROW = "->"
 EVERY = "*"
 
 
-class EnvironmentRule(NamedTuple):
+class EnvironmentRule(Record):
     """One line: `target` is an environment, or with `is_phase` a phase; `source` restricts it to one environment of our own."""
 
     target: str
@@ -1741,14 +1773,14 @@ def parse_environments(lines: Sequence[str]) -> tuple[EnvironmentRule, ...]:
     return tuple(rules)
 
 
-class LeftOut(NamedTuple):
+class LeftOut(Record):
     """A place to which nothing can be deployed, and why."""
 
     place: Place
     reason: str
 
 
-class Destinations(NamedTuple):
+class Destinations(Record):
     places: Sequence[Place]
     left_out: Sequence[LeftOut]
 
@@ -1778,7 +1810,7 @@ def find_environments(
     return list(found.values())
 
 
-class Phase(NamedTuple):
+class Phase(Record):
     name: str
     environments: Sequence[str]
     is_optional: bool
@@ -1953,7 +1985,7 @@ def lifecycle_of(project: Mapping[str, Any], channel: Optional[Mapping[str, Any]
 RELEASE_WORDS = ("latest", "highest", "same")
 
 
-class ReleaseChoice(NamedTuple):
+class ReleaseChoice(Record):
     """`rule` is latest, highest, same, exact or range; `number` of an exact one, `admitted` of a range."""
 
     rule: str
@@ -2075,8 +2107,8 @@ def is_newer(number: str, other: str) -> Any:
 
 # ---- generator/runtime/choosing.py ----
 
-IN = re.compile(r"in\s+(?P<name>\S.*)", re.IGNORECASE)
-CREATE = re.compile(r"create(?:\s+(?P<number>\S+))?", re.IGNORECASE)
+IN = r"(?i)in\s+(?P<name>\S.*)"
+CREATE = r"(?i)create(?:\s+(?P<number>\S+))?"
 PREVIOUS_PHASE = "previous phase"
 ORDER_IN_WORDS = {
     "latest": "by creation, the newest first",
@@ -2090,9 +2122,9 @@ ORDER_IN_WORDS = {
 def parse_deploy_choice(text: str) -> ReleaseChoice:
     """Like `parse_release_choice`, and `in Test`, `in previous phase`, `create`, `create 1.2.3`, `create same`."""
     word = " ".join(text.split())
-    if match := CREATE.fullmatch(word):
+    if match := re.fullmatch(CREATE, word):
         return ReleaseChoice("create", word, number=match.group("number") or "")
-    if match := IN.fullmatch(word):
+    if match := re.fullmatch(IN, word):
         name = match.group("name")
         return ReleaseChoice("in", word, number=PREVIOUS_PHASE if name.lower() == PREVIOUS_PHASE else name)
     return parse_release_choice(text)
@@ -2115,7 +2147,7 @@ def parse_prerelease_filter(text: str) -> Callable[[str], bool]:
     return admits
 
 
-class Chosen(NamedTuple):
+class Chosen(Record):
     """The release for one place, and how it was found."""
 
     release: Mapping[str, Any]
@@ -2269,7 +2301,7 @@ LOOK_AGAIN = 5.0
 NEWEST_VERSIONS = 50
 
 
-class Recipe(NamedTuple):
+class Recipe(Record):
     """What a new release is made of. `number` "" is the next one; `packages` are `Step:Version`, `Step:Reference:Version`
     or `PackageId:Version`; `key` names the intention, `since`: nothing of ours is older."""
 
@@ -2287,7 +2319,7 @@ class Recipe(NamedTuple):
         return f"[octosteps release {self.key}]"
 
 
-class PlannedRelease(NamedTuple):
+class PlannedRelease(Record):
     """The body of the POST, and its packages in words."""
 
     body: Mapping[str, Any]
@@ -2529,12 +2561,10 @@ def post_release(
 
 AWAITED, LEFT = "awaited", "left"
 NOBODY = "nobody"
-MARKER = re.compile(
-    r"\[octosteps (?P<key>[0-9a-f]{24}) (?P<attempt>[0-9]+) (?P<stance>awaited|left) by (?P<parent>[^\]\s]*)\]"
-)
+MARKER = r"\[octosteps (?P<key>[0-9a-f]{24}) (?P<attempt>[0-9]+) (?P<stance>awaited|left) by (?P<parent>[^\]\s]*)\]"
 
 
-class ParentTask(NamedTuple):
+class ParentTask(Record):
     """The task whose step made a child. Task ids are unique on one server only, hence `server`, its address."""
 
     server: str
@@ -2550,7 +2580,7 @@ class ParentTask(NamedTuple):
         return bool(self.server and self.space and self.id)
 
 
-class Marker(NamedTuple):
+class Marker(Record):
     """`key` names the intention, `attempt` counts from 1, `stance` is awaited or left."""
 
     key: str
@@ -2573,7 +2603,7 @@ def parse_parent(text: str) -> ParentTask:
 
 def read_marker(document: Mapping[str, Any]) -> Optional[Marker]:
     """The marker of a deployment or runbook run; None for those that we did not make."""
-    match = MARKER.search(document.get("Comments") or "")
+    match = re.search(MARKER, document.get("Comments") or "")
     if match is None:
         return None
     parent = parse_parent(match.group("parent"))
@@ -2614,7 +2644,7 @@ MOST_ROUNDS = 4
 ALWAYS, IF_NOT_CURRENT, IF_NEWER = "always", "if_not_current", "if_newer"
 
 
-class Intention(NamedTuple):
+class Intention(Record):
     """What a step wants carried out once. `since`: nothing of ours can be older. `sentence`: the comment for people."""
 
     place: Place
@@ -2633,7 +2663,7 @@ class Intention(NamedTuple):
         return f"{self.sentence} {Marker(self.key, attempt, stance, self.own_task)}"
 
 
-class Decision(NamedTuple):
+class Decision(Record):
     """What is to be done: create, adopt, join or skip; why, in words; and `horizon`, the newest deployment number seen."""
 
     action: str
@@ -2643,7 +2673,7 @@ class Decision(NamedTuple):
     horizon: int = 0
 
 
-class Child(NamedTuple):
+class Child(Record):
     """The deployment that counts as this step's. `is_ours`: made under the own key, so that it may be cancelled."""
 
     deployment: Deployment
@@ -3785,12 +3815,12 @@ def failure_of(deliveries: Sequence[Delivery]) -> Optional[StepFailure]:
 
 # ---- generator/runtime/harvest.py ----
 
-OUTPUT = re.compile(r"Octopus\.Action\[(?P<step>.+?)\]\.Output(?:\[(?P<machine>.+?)\])?\.(?P<name>.+)")
+OUTPUT = r"Octopus\.Action\[(?P<step>.+?)\]\.Output(?:\[(?P<machine>.+?)\])?\.(?P<name>.+)"
 LONGEST_NOTES = 8000  # characters; how much an output variable may hold is not documented
 MOST_RELEASES = 500
 
 
-class ChildOutput(NamedTuple):
+class ChildOutput(Record):
     step: str
     machine: str
     name: str
@@ -3815,7 +3845,7 @@ def child_outputs(
     found: list[ChildOutput] = []
     secret: list[str] = []
     for variable in document.get("Variables") or ():
-        match = OUTPUT.fullmatch(variable.get("Name") or "")
+        match = re.fullmatch(OUTPUT, variable.get("Name") or "")
         if match is None:
             continue
         step, name = match.group("step"), match.group("name")
@@ -4129,7 +4159,7 @@ def read_own_task(api: Api, step: Any) -> Optional[Task]:
     One server may have several addresses, and two servers the same ids: where the addresses differ the queue time decides.
     """
     own = own_task(step)
-    if not own.is_known:
+    if not own.space or not own.id:
         return None
     try:
         found = [
@@ -4151,7 +4181,7 @@ def read_own_task(api: Api, step: Any) -> Optional[Task]:
 INHERIT = "inherit"
 
 
-class Wishes(NamedTuple):
+class Wishes(Record):
     """What a person wrote, by name. `machines` and `excluded` may instead be the parent's ids, narrowed to what fits."""
 
     variables: Mapping[str, str]
@@ -4161,7 +4191,7 @@ class Wishes(NamedTuple):
     inherits: bool = False
 
 
-class Fitted(NamedTuple):
+class Fitted(Record):
     """What the wishes come to at one place: fields of the deployment, what is against it, and which wishes mean something."""
 
     settings: Mapping[str, Any]

@@ -6,7 +6,7 @@
 # spec: step_templates/release-lock.yaml
 # id: 636563b2-1608-4b0f-99f2-c8e9af73ee88
 # revision: 1
-# digest: sha256:01e1c9623ed0660a69bf38f3e2e8afaa9a7096b40736bd92757e9b2c75d5906c
+# digest: sha256:4d66ed1b00f0817b09faa59cc72019d5c0441e81e4e414761620564652b6c44b
 
 from __future__ import annotations
 
@@ -1629,12 +1629,7 @@ class Task:
         self.state: str = document["State"]
         self.description: str = document.get("Description") or self.id
         self.error: str = document.get("ErrorMessage") or ""
-        arguments = document.get("Arguments") or {}
-        self.deployment_id: str = arguments.get("DeploymentId") or ""
-        self.runbook_run_id: str = arguments.get("RunbookRunId") or ""
-        self.space_id: str = document.get("SpaceId") or ""
-        # Approvals outside of Octopus, by type; servers that know none leave them out.
-        self.preconditions: Sequence[str] = document.get("PendingPreconditionTypes") or ()
+        self.deployment_id: str = (document.get("Arguments") or {}).get("DeploymentId") or ""
         self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
         self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
         self.queued = moment_or_none(document.get("QueueTime"))

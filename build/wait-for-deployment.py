@@ -6,7 +6,7 @@
 # spec: step_templates/wait-for-deployment.yaml
 # id: c7f9d6f3-524a-4b5e-9a6d-1fc23dca74cf
 # revision: 1
-# digest: sha256:5d685947a9cc1be3fa05dad5c32c34ba3ce5634cefcdb19c7e5bde0b74553617
+# digest: sha256:32db26e7943a1ab89f65db61dabb61c8903ff697928d2f24062c232f51633ba6
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import sys
 import time
 import urllib.parse
 from datetime import datetime, timedelta, timezone
+from operator import itemgetter
 from typing import (
     Any,
     Callable,
@@ -34,8 +35,8 @@ from typing import (
 # ---- generator/runtime/moments.py ----
 
 UNIT_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-DURATION_PATTERN = re.compile(r"(?:[0-9]+[dhms]\s*)+", re.IGNORECASE)
-MOMENT_PATTERN = re.compile(
+DURATION_PATTERN = r"(?i)(?:[0-9]+[dhms]\s*)+"
+MOMENT_PATTERN = (
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:\.(?P<fraction>[0-9]+))?"
     r"\s*(?P<zone>[Zz]|[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)+|UTC)?"
 )
@@ -43,7 +44,7 @@ MOMENT_PATTERN = re.compile(
 
 def parse_duration(text: str) -> timedelta:
     """`90s`, `30m`, `2h`, `1d`, `1h30m`: a number without a unit is refused (ValueError), it could mean anything."""
-    if not DURATION_PATTERN.fullmatch(text.strip()):
+    if not re.fullmatch(DURATION_PATTERN, text.strip()):
         raise ValueError(f"{text!r} is not a duration such as 90s, 30m, 2h, 1d or 1h30m")
     parts = re.findall(r"([0-9]+)([dhms])", text.lower())
     try:
@@ -60,7 +61,7 @@ def parse_moment(text: str, now: Optional[datetime] = None) -> datetime:
     stripped = text.strip()
     if stripped.startswith("+"):
         return (now or datetime.now(timezone.utc)) + parse_duration(stripped[1:])
-    match = MOMENT_PATTERN.fullmatch(stripped)
+    match = re.fullmatch(MOMENT_PATTERN, stripped)
     if match is None:
         raise ValueError(
             f"{text!r} is neither a moment such as 2026-08-01T10:00+02:00 nor a delay such as +90m"
@@ -127,14 +128,45 @@ def spoken(length: timedelta) -> str:
     return f"{seconds} s"
 
 
+# ---- generator/runtime/record.py ----
+
+class Record(tuple):
+    """Base of a class whose annotations are its fields, with their defaults as values. Of NamedTuple's names there are these."""
+
+    _fields: tuple[str, ...] = ()
+    _defaults: Mapping[str, Any] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls._fields = tuple(cls.__annotations__)
+        cls._defaults = {name: vars(cls)[name] for name in cls._fields if name in vars(cls)}
+        for index, name in enumerate(cls._fields):
+            setattr(cls, name, property(itemgetter(index)))
+
+    def __new__(cls, *values: Any, **named: Any) -> Any:
+        given = {**cls._defaults, **dict(zip(cls._fields, values)), **named}
+        wrong = len(values) > len(cls._fields) or any(name in named for name in cls._fields[: len(values)])
+        if wrong or given.keys() != set(cls._fields):
+            raise TypeError(f"{cls.__name__} takes {', '.join(cls._fields)}")
+        return tuple.__new__(cls, [given[name] for name in cls._fields])
+
+    def _asdict(self) -> dict[str, Any]:
+        return dict(zip(self._fields, self))
+
+    def _replace(self, **named: Any) -> Any:
+        return type(self)(**{**self._asdict(), **named})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._asdict().items())})"
+
+
 # ---- generator/runtime/activities.py ----
 
-STEP_TITLE = re.compile(r"Step [0-9]+(?:\.[0-9]+)?: ", re.IGNORECASE)
+STEP_TITLE = r"(?i)Step [0-9]+(?:\.[0-9]+)?: "
 TROUBLE_LEVELS = ("Warning", "Error", "Fatal")
 PASSED_STATUSES = ("Success", "SuccessWithWarning")
 
 
-class StepState(NamedTuple):
+class StepState(Record):
     """One step of a task: `title` as the log shows it, `name` without its number."""
 
     title: str
@@ -159,7 +191,7 @@ def step_states(details: Mapping[str, Any]) -> list[StepState]:
         for step in root.get("Children") or ():
             found.append(step_state(step))
             numbered = [
-                child for child in step.get("Children") or () if STEP_TITLE.match(child.get("Name") or "")
+                child for child in step.get("Children") or () if re.match(STEP_TITLE, child.get("Name") or "")
             ]
             found.extend(step_state(child) for child in numbered)
     return found
@@ -169,7 +201,7 @@ def step_state(activity: Mapping[str, Any]) -> StepState:
     title = activity.get("Name") or ""
     return StepState(
         title=title,
-        name=STEP_TITLE.sub("", title, count=1).strip(),
+        name=re.sub(STEP_TITLE, "", title, count=1).strip(),
         status=activity.get("Status") or "",
         started=moment_or_none(activity.get("Started")),
         ended=moment_or_none(activity.get("Ended")),
@@ -193,7 +225,7 @@ def has_come_to(state: Optional[StepState], *, passed: bool) -> bool:
     )
 
 
-class Trouble(NamedTuple):
+class Trouble(Record):
     """A warning or an error in a task's log. `key` tells it from all others of the task."""
 
     key: str
@@ -212,7 +244,7 @@ def troubles(details: Mapping[str, Any]) -> list[Trouble]:
 
 def collect_troubles(activity: Mapping[str, Any], above: str, found: list[Trouble]) -> None:
     name = activity.get("Name") or ""
-    where = name if STEP_TITLE.match(name) else above
+    where = name if re.match(STEP_TITLE, name) else above
     for order, element in enumerate(activity.get("LogElements") or ()):
         level = element.get("Category") or ""
         if level in TROUBLE_LEVELS:
@@ -226,15 +258,15 @@ def collect_troubles(activity: Mapping[str, Any], above: str, found: list[Troubl
 
 # ---- generator/runtime/versions.py ----
 
-VERSION_PATTERN = re.compile(
+VERSION_PATTERN = (
     r"[vV]?(?P<numbers>[0-9]+(?:\.[0-9]+){0,3})"
     r"(?:-(?P<prerelease>[0-9A-Za-z.-]+))?"
     r"(?:\+(?P<metadata>[0-9A-Za-z.-]+))?"
 )
-WILDCARD_PATTERN = re.compile(r"(?:[0-9]+\.){0,3}\*")
+WILDCARD_PATTERN = r"(?:[0-9]+\.){0,3}\*"
 
 
-class Version(NamedTuple):
+class Version(Record):
     """A release number; `numbers` always has four places, so that `1.0` is `1.0.0`."""
 
     text: str
@@ -251,7 +283,7 @@ class Version(NamedTuple):
 
 def parse_version(text: str) -> Version:
     """`text` as a number of one to four places with an optional pre-release; ValueError when it is none."""
-    match = VERSION_PATTERN.fullmatch(text.strip())
+    match = re.fullmatch(VERSION_PATTERN, text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a version")
     numbers = [int(number) for number in match.group("numbers").split(".")]
@@ -270,7 +302,7 @@ def version_or_none(text: str) -> Optional[Version]:
         return None
 
 
-class VersionRange(NamedTuple):
+class VersionRange(Record):
     """What a version may be: between two ends, or beginning with `prefix` (of `2026.4.*`)."""
 
     text: str
@@ -304,7 +336,7 @@ def parse_version_range(text: str) -> VersionRange:
     Raises ValueError with what is wrong.
     """
     stripped = text.strip()
-    if WILDCARD_PATTERN.fullmatch(stripped):
+    if re.fullmatch(WILDCARD_PATTERN, stripped):
         numbers = stripped.split(".")[:-1]
         return VersionRange(stripped, prefix=tuple(int(number) for number in numbers))
     if not stripped.startswith(("[", "(")):
@@ -337,7 +369,7 @@ def parse_version_range(text: str) -> VersionRange:
 # ---- generator/runtime/parameters.py ----
 
 EXPRESSION_OPENER = "#" + "{"
-EXPRESSION = re.compile("#" + r"\{[^{}]*\}")
+EXPRESSION = "#" + r"\{[^{}]*\}"
 
 
 class Secret:
@@ -380,7 +412,7 @@ class Reference:
         return "Reference({!r})".format(self.id)
 
 
-class FormFault(NamedTuple):
+class FormFault(Record):
     """One bad value: the label that people see, and what is wrong."""
 
     label: str
@@ -501,7 +533,7 @@ class Parameters:
         return self._labels[key]
 
 
-class ParsedForm(NamedTuple):
+class ParsedForm(Record):
     """What one reading of the form gave: values, faults by label, and the labels of optional fields left unresolved."""
 
     parameters: Parameters
@@ -538,9 +570,9 @@ def parse_parameters(
         text = read(entry["variable"]).strip()
         if entry["type"] == "package" and not text:
             text = read("Octopus.Action.Package[{}].PackageId".format(entry["variable"])).strip()
-        if entry["type"] in ("lines", "pairs") and is_unresolved(text) and not EXPRESSION.fullmatch(text):
+        if entry["type"] in ("lines", "pairs") and is_unresolved(text) and not re.fullmatch(EXPRESSION, text):
             # Leaving the whole field out, or taking the expression for a name, could widen what the others mean.
-            left = ", ".join(dict.fromkeys(EXPRESSION.findall(text))) or "an expression"
+            left = ", ".join(dict.fromkeys(re.findall(EXPRESSION, text))) or "an expression"
             faults.append(FormFault(label, f"{left} was not resolved"))
             continue
         if not text or is_unresolved(text):
@@ -577,14 +609,15 @@ HELPERS = (
 
 # The parser of service messages finds an opener anywhere in a line, and its state survives line ends (source: Calamari,
 # ServiceMessageParser). So a pair of hashes is parted wherever an opener could follow, in this text or in the next one.
-SERVICE_MESSAGE_OPENER = re.compile(r"#(?=[\r\n]*#[\r\n]*(?:o|\Z))|#(?=[\r\n]*\Z)", re.IGNORECASE)
-CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# A pattern is text, here and elsewhere: it is compiled when it is first used, not whenever a script is loaded.
+SERVICE_MESSAGE_OPENER = r"(?i)#(?=[\r\n]*#[\r\n]*(?:o|\Z))|#(?=[\r\n]*\Z)"
+CONTROL_CHARACTER = r"[\x00-\x08\x0b-\x1f\x7f]"
 
 
 def neutralised(text: str) -> str:
     """`text` without anything that Octopus would take for a service message, nor control characters."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
-    return SERVICE_MESSAGE_OPENER.sub("# ", CONTROL_CHARACTER.sub("?", lines))
+    return re.sub(SERVICE_MESSAGE_OPENER, "# ", re.sub(CONTROL_CHARACTER, "?", lines))
 
 
 def unexpandable(text: str) -> str:
@@ -787,14 +820,14 @@ class ConnectionMisconfigured(StepFailure):
         super().__init__(MISCONFIGURED, sentence)
 
 
-class HttpRequest(NamedTuple):
+class HttpRequest(Record):
     method: str
     url: str
     headers: Mapping[str, str]
     body: Optional[bytes]
 
 
-class HttpAnswer(NamedTuple):
+class HttpAnswer(Record):
     """`headers` by lower-case name."""
 
     status: int
@@ -1277,7 +1310,7 @@ def trouble_in_words(error: Exception) -> str:
 
 # ---- generator/runtime/lookup.py ----
 
-DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels|Runbooks)-[0-9]+")
+DOCUMENT_ID = r"(?:Spaces|Projects|Environments|Tenants|Channels|Runbooks)-[0-9]+"
 
 
 class NotFound(StepFailure):
@@ -1292,7 +1325,7 @@ def find_named(api: Api, collection: str, what: str, name: str) -> Mapping[str, 
 
     `what` says in messages what is looked for. Raises NotFound with near names.
     """
-    if DOCUMENT_ID.fullmatch(name):
+    if re.fullmatch(DOCUMENT_ID, name):
         found = api.by_ids(collection, [name])
     else:
         found = list(api.pages(collection, partialName=name))
@@ -1329,7 +1362,7 @@ def absence(what: str, name: str, names: list[str]) -> str:
 
 def find_space(api: Api, name: str) -> str:
     """The space's id. An id is taken as it is: the first request within it shows whether it exists."""
-    if DOCUMENT_ID.fullmatch(name):
+    if re.fullmatch(DOCUMENT_ID, name):
         return name
     spaces = api.get("/api/spaces/all")
     match = best_match(spaces, name)
@@ -1338,7 +1371,7 @@ def find_space(api: Api, name: str) -> str:
     return str(match["Id"])
 
 
-class Place(NamedTuple):
+class Place(Record):
     """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None).
 
     With a `runbook` of the project: where that is run. Its run has the fields of a deployment, with a snapshot for a release.
@@ -1684,7 +1717,7 @@ def numbered(snapshot: Mapping[str, Any]) -> Mapping[str, Any]:
 RELEASE_WORDS = ("latest", "highest", "same")
 
 
-class ReleaseChoice(NamedTuple):
+class ReleaseChoice(Record):
     """`rule` is latest, highest, same, exact or range; `number` of an exact one, `admitted` of a range."""
 
     rule: str
@@ -2185,7 +2218,7 @@ def cause_of_failure(watch: Watch) -> str:
 STEP_GOALS = ("reached_step", "passed_step")
 
 
-class Goal(NamedTuple):
+class Goal(Record):
     """What is waited for, where, and of which release."""
 
     place: Place

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any, Mapping, NamedTuple, Optional
+from typing import Any, Mapping, Optional
 
 from generator.runtime.moments import moment_or_none, spoken
+from generator.runtime.record import Record
 
-STEP_TITLE = re.compile(r"Step [0-9]+(?:\.[0-9]+)?: ", re.IGNORECASE)
+STEP_TITLE = r"(?i)Step [0-9]+(?:\.[0-9]+)?: "
 TROUBLE_LEVELS = ("Warning", "Error", "Fatal")
 PASSED_STATUSES = ("Success", "SuccessWithWarning")
 
 
-class StepState(NamedTuple):
+class StepState(Record):
     """One step of a task: `title` as the log shows it, `name` without its number."""
 
     title: str
@@ -38,7 +39,7 @@ def step_states(details: Mapping[str, Any]) -> list[StepState]:
         for step in root.get("Children") or ():
             found.append(step_state(step))
             numbered = [
-                child for child in step.get("Children") or () if STEP_TITLE.match(child.get("Name") or "")
+                child for child in step.get("Children") or () if re.match(STEP_TITLE, child.get("Name") or "")
             ]
             found.extend(step_state(child) for child in numbered)
     return found
@@ -48,7 +49,7 @@ def step_state(activity: Mapping[str, Any]) -> StepState:
     title = activity.get("Name") or ""
     return StepState(
         title=title,
-        name=STEP_TITLE.sub("", title, count=1).strip(),
+        name=re.sub(STEP_TITLE, "", title, count=1).strip(),
         status=activity.get("Status") or "",
         started=moment_or_none(activity.get("Started")),
         ended=moment_or_none(activity.get("Ended")),
@@ -72,7 +73,7 @@ def has_come_to(state: Optional[StepState], *, passed: bool) -> bool:
     )
 
 
-class Trouble(NamedTuple):
+class Trouble(Record):
     """A warning or an error in a task's log. `key` tells it from all others of the task."""
 
     key: str
@@ -91,7 +92,7 @@ def troubles(details: Mapping[str, Any]) -> list[Trouble]:
 
 def collect_troubles(activity: Mapping[str, Any], above: str, found: list[Trouble]) -> None:
     name = activity.get("Name") or ""
-    where = name if STEP_TITLE.match(name) else above
+    where = name if re.match(STEP_TITLE, name) else above
     for order, element in enumerate(activity.get("LogElements") or ()):
         level = element.get("Category") or ""
         if level in TROUBLE_LEVELS:

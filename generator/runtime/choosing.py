@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
 
 from generator.runtime.api import Api
 from generator.runtime.deployments import read_release_of, succeeded_deployments
 from generator.runtime.destinations import Phase, lifecycle_of, phases_of
 from generator.runtime.lookup import NotFound, Place, find_named
+from generator.runtime.record import Record
 from generator.runtime.releases import ReleaseChoice, choose_release, parse_release_choice, within
 from generator.runtime.versions import version_or_none
 
-IN = re.compile(r"in\s+(?P<name>\S.*)", re.IGNORECASE)
-CREATE = re.compile(r"create(?:\s+(?P<number>\S+))?", re.IGNORECASE)
+IN = r"(?i)in\s+(?P<name>\S.*)"
+CREATE = r"(?i)create(?:\s+(?P<number>\S+))?"
 PREVIOUS_PHASE = "previous phase"
 ORDER_IN_WORDS = {
     "latest": "by creation, the newest first",
@@ -27,9 +28,9 @@ ORDER_IN_WORDS = {
 def parse_deploy_choice(text: str) -> ReleaseChoice:
     """Like `parse_release_choice`, and `in Test`, `in previous phase`, `create`, `create 1.2.3`, `create same`."""
     word = " ".join(text.split())
-    if match := CREATE.fullmatch(word):
+    if match := re.fullmatch(CREATE, word):
         return ReleaseChoice("create", word, number=match.group("number") or "")
-    if match := IN.fullmatch(word):
+    if match := re.fullmatch(IN, word):
         name = match.group("name")
         return ReleaseChoice("in", word, number=PREVIOUS_PHASE if name.lower() == PREVIOUS_PHASE else name)
     return parse_release_choice(text)
@@ -52,7 +53,7 @@ def parse_prerelease_filter(text: str) -> Callable[[str], bool]:
     return admits
 
 
-class Chosen(NamedTuple):
+class Chosen(Record):
     """The release for one place, and how it was found."""
 
     release: Mapping[str, Any]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import urllib.parse
 from datetime import datetime
-from typing import Any, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 from generator.runtime.api import Api, ApiError, LostAnswer
 from generator.runtime.lookup import NotFound, read_release
 from generator.runtime.moments import moment_or_none
+from generator.runtime.record import Record
 from generator.runtime.step import GAVE_UP, MISCONFIGURED, StepFailure
 from generator.runtime.versions import parse_version_range, version_or_none
 
@@ -19,7 +20,7 @@ LOOK_AGAIN = 5.0
 NEWEST_VERSIONS = 50
 
 
-class Recipe(NamedTuple):
+class Recipe(Record):
     """What a new release is made of. `number` "" is the next one; `packages` are `Step:Version`, `Step:Reference:Version`
     or `PackageId:Version`; `key` names the intention, `since`: nothing of ours is older."""
 
@@ -37,7 +38,7 @@ class Recipe(NamedTuple):
         return f"[octosteps release {self.key}]"
 
 
-class PlannedRelease(NamedTuple):
+class PlannedRelease(Record):
     """The body of the POST, and its packages in words."""
 
     body: Mapping[str, Any]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 from generator.runtime.api import Api
 from generator.runtime.lookup import NotFound, Place, absence, find_named
+from generator.runtime.record import Record
 from generator.runtime.step import MISCONFIGURED, StepFailure
 
 PHASE = "phase:"
@@ -13,7 +14,7 @@ ARROW = "->"
 EVERY = "*"
 
 
-class EnvironmentRule(NamedTuple):
+class EnvironmentRule(Record):
     """One line: `target` is an environment, or with `is_phase` a phase; `source` restricts it to one environment of our own."""
 
     target: str
@@ -37,14 +38,14 @@ def parse_environments(lines: Sequence[str]) -> tuple[EnvironmentRule, ...]:
     return tuple(rules)
 
 
-class LeftOut(NamedTuple):
+class LeftOut(Record):
     """A place to which nothing can be deployed, and why."""
 
     place: Place
     reason: str
 
 
-class Destinations(NamedTuple):
+class Destinations(Record):
     places: Sequence[Place]
     left_out: Sequence[LeftOut]
 
@@ -74,7 +75,7 @@ def find_environments(
     return list(found.values())
 
 
-class Phase(NamedTuple):
+class Phase(Record):
     name: str
     environments: Sequence[str]
     is_optional: bool

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Mapping, Sequence
 
 from generator.runtime.api import PAGE_SIZE, Api
+from generator.runtime.record import Record
 from generator.runtime.versions import version_or_none
 
-OUTPUT = re.compile(r"Octopus\.Action\[(?P<step>.+?)\]\.Output(?:\[(?P<machine>.+?)\])?\.(?P<name>.+)")
+OUTPUT = r"Octopus\.Action\[(?P<step>.+?)\]\.Output(?:\[(?P<machine>.+?)\])?\.(?P<name>.+)"
 LONGEST_NOTES = 8000  # characters; how much an output variable may hold is not documented
 MOST_RELEASES = 500
 
 
-class ChildOutput(NamedTuple):
+class ChildOutput(Record):
     step: str
     machine: str
     name: str
@@ -38,7 +39,7 @@ def child_outputs(
     found: list[ChildOutput] = []
     secret: list[str] = []
     for variable in document.get("Variables") or ():
-        match = OUTPUT.fullmatch(variable.get("Name") or "")
+        match = re.fullmatch(OUTPUT, variable.get("Name") or "")
         if match is None:
             continue
         step, name = match.group("step"), match.group("name")

@@ -23,14 +23,15 @@ HELPERS = (
 
 # The parser of service messages finds an opener anywhere in a line, and its state survives line ends (source: Calamari,
 # ServiceMessageParser). So a pair of hashes is parted wherever an opener could follow, in this text or in the next one.
-SERVICE_MESSAGE_OPENER = re.compile(r"#(?=[\r\n]*#[\r\n]*(?:o|\Z))|#(?=[\r\n]*\Z)", re.IGNORECASE)
-CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# A pattern is text, here and elsewhere: it is compiled when it is first used, not whenever a script is loaded.
+SERVICE_MESSAGE_OPENER = r"(?i)#(?=[\r\n]*#[\r\n]*(?:o|\Z))|#(?=[\r\n]*\Z)"
+CONTROL_CHARACTER = r"[\x00-\x08\x0b-\x1f\x7f]"
 
 
 def neutralised(text: str) -> str:
     """`text` without anything that Octopus would take for a service message, nor control characters."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
-    return SERVICE_MESSAGE_OPENER.sub("# ", CONTROL_CHARACTER.sub("?", lines))
+    return re.sub(SERVICE_MESSAGE_OPENER, "# ", re.sub(CONTROL_CHARACTER, "?", lines))
 
 
 def unexpandable(text: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from typing import Any, Mapping, NamedTuple, Optional
+from typing import Any, Mapping, Optional
 
 from generator.runtime.api import Api, ApiError
+from generator.runtime.record import Record
 from generator.runtime.step import MISCONFIGURED, StepFailure
 
-DOCUMENT_ID = re.compile(r"(?:Spaces|Projects|Environments|Tenants|Channels|Runbooks)-[0-9]+")
+DOCUMENT_ID = r"(?:Spaces|Projects|Environments|Tenants|Channels|Runbooks)-[0-9]+"
 
 
 class NotFound(StepFailure):
@@ -24,7 +25,7 @@ def find_named(api: Api, collection: str, what: str, name: str) -> Mapping[str, 
 
     `what` says in messages what is looked for. Raises NotFound with near names.
     """
-    if DOCUMENT_ID.fullmatch(name):
+    if re.fullmatch(DOCUMENT_ID, name):
         found = api.by_ids(collection, [name])
     else:
         found = list(api.pages(collection, partialName=name))
@@ -61,7 +62,7 @@ def absence(what: str, name: str, names: list[str]) -> str:
 
 def find_space(api: Api, name: str) -> str:
     """The space's id. An id is taken as it is: the first request within it shows whether it exists."""
-    if DOCUMENT_ID.fullmatch(name):
+    if re.fullmatch(DOCUMENT_ID, name):
         return name
     spaces = api.get("/api/spaces/all")
     match = best_match(spaces, name)
@@ -70,7 +71,7 @@ def find_space(api: Api, name: str) -> str:
     return str(match["Id"])
 
 
-class Place(NamedTuple):
+class Place(Record):
     """Where deployments happen: a project in an environment, for a tenant or untenanted (tenant None).
 
     With a `runbook` of the project: where that is run. Its run has the fields of a deployment, with a snapshot for a release.

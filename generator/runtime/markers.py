@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Mapping, NamedTuple, Optional
+from typing import Any, Mapping, Optional
+
+from generator.runtime.record import Record
 
 AWAITED, LEFT = "awaited", "left"
 NOBODY = "nobody"
-MARKER = re.compile(
-    r"\[octosteps (?P<key>[0-9a-f]{24}) (?P<attempt>[0-9]+) (?P<stance>awaited|left) by (?P<parent>[^\]\s]*)\]"
-)
+MARKER = r"\[octosteps (?P<key>[0-9a-f]{24}) (?P<attempt>[0-9]+) (?P<stance>awaited|left) by (?P<parent>[^\]\s]*)\]"
 
 
-class ParentTask(NamedTuple):
+class ParentTask(Record):
     """The task whose step made a child. Task ids are unique on one server only, hence `server`, its address."""
 
     server: str
@@ -28,7 +28,7 @@ class ParentTask(NamedTuple):
         return bool(self.server and self.space and self.id)
 
 
-class Marker(NamedTuple):
+class Marker(Record):
     """`key` names the intention, `attempt` counts from 1, `stance` is awaited or left."""
 
     key: str
@@ -51,7 +51,7 @@ def parse_parent(text: str) -> ParentTask:
 
 def read_marker(document: Mapping[str, Any]) -> Optional[Marker]:
     """The marker of a deployment or runbook run; None for those that we did not make."""
-    match = MARKER.search(document.get("Comments") or "")
+    match = re.search(MARKER, document.get("Comments") or "")
     if match is None:
         return None
     parent = parse_parent(match.group("parent"))

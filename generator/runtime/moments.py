@@ -7,24 +7,23 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Optional
 
 UNIT_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-DURATION_PATTERN = re.compile(r"(?:[0-9]+[dhms]\s*)+", re.IGNORECASE)
-MOMENT_PATTERN = re.compile(
+DURATION_PATTERN = r"(?i)(?:[0-9]+[dhms]\s*)+"
+MOMENT_PATTERN = (
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:\.(?P<fraction>[0-9]+))?"
     r"\s*(?P<zone>[Zz]|[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)+|UTC)?"
 )
 
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-WEEKLY_PATTERN = re.compile(
-    r"(?:(?P<day>mon|tue|wed|thu|fri|sat|sun)[a-z]*\s+)?(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})\s+"
-    r"(?P<zone>Z|UTC|[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)+)",
-    re.IGNORECASE,
+WEEKLY_PATTERN = (
+    r"(?i)(?:(?P<day>mon|tue|wed|thu|fri|sat|sun)[a-z]*\s+)?(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})\s+"
+    r"(?P<zone>Z|UTC|[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)+)"
 )
 
 
 def parse_duration(text: str) -> timedelta:
     """`90s`, `30m`, `2h`, `1d`, `1h30m`: a number without a unit is refused (ValueError), it could mean anything."""
-    if not DURATION_PATTERN.fullmatch(text.strip()):
+    if not re.fullmatch(DURATION_PATTERN, text.strip()):
         raise ValueError(f"{text!r} is not a duration such as 90s, 30m, 2h, 1d or 1h30m")
     parts = re.findall(r"([0-9]+)([dhms])", text.lower())
     try:
@@ -41,7 +40,7 @@ def parse_moment(text: str, now: Optional[datetime] = None) -> datetime:
     stripped = text.strip()
     if stripped.startswith("+"):
         return (now or datetime.now(timezone.utc)) + parse_duration(stripped[1:])
-    match = MOMENT_PATTERN.fullmatch(stripped)
+    match = re.fullmatch(MOMENT_PATTERN, stripped)
     if match is None:
         raise ValueError(
             f"{text!r} is neither a moment such as 2026-08-01T10:00+02:00 nor a delay such as +90m"
@@ -77,7 +76,7 @@ def parse_start(text: str, now: Optional[datetime] = None) -> datetime:
     first one counts. A date written out in full must be unambiguous.
     """
     moment = now or datetime.now(timezone.utc)
-    match = WEEKLY_PATTERN.fullmatch(text.strip())
+    match = re.fullmatch(WEEKLY_PATTERN, text.strip())
     if match is None:
         start = parse_moment(text, moment)
         if start < moment:

@@ -11,7 +11,7 @@ the own task still runs the same action, so Octopus or a person started the step
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 from generator.runtime.api import Api, ApiError, LostAnswer
 from generator.runtime.deployments import (
@@ -27,6 +27,7 @@ from generator.runtime.log import Log
 from generator.runtime.lookup import Place
 from generator.runtime.markers import AWAITED, LEFT, Marker, ParentTask, read_marker
 from generator.runtime.moments import moment_or_none
+from generator.runtime.record import Record
 from generator.runtime.releases import is_newer
 from generator.runtime.step import CANCELLED, GAVE_UP, MISCONFIGURED, StepFailure
 from generator.runtime.tasks import Task, cancel_task, utc_now
@@ -42,7 +43,7 @@ MOST_ROUNDS = 4
 ALWAYS, IF_NOT_CURRENT, IF_NEWER = "always", "if_not_current", "if_newer"
 
 
-class Intention(NamedTuple):
+class Intention(Record):
     """What a step wants carried out once. `since`: nothing of ours can be older. `sentence`: the comment for people."""
 
     place: Place
@@ -61,7 +62,7 @@ class Intention(NamedTuple):
         return f"{self.sentence} {Marker(self.key, attempt, stance, self.own_task)}"
 
 
-class Decision(NamedTuple):
+class Decision(Record):
     """What is to be done: create, adopt, join or skip; why, in words; and `horizon`, the newest deployment number seen."""
 
     action: str
@@ -71,7 +72,7 @@ class Decision(NamedTuple):
     horizon: int = 0
 
 
-class Child(NamedTuple):
+class Child(Record):
     """The deployment that counts as this step's. `is_ours`: made under the own key, so that it may be cancelled."""
 
     deployment: Deployment

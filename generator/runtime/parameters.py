@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Mapping, Optional, Sequence
 
 from generator.runtime.moments import parse_duration, parse_moment
+from generator.runtime.record import Record
 from generator.runtime.versions import parse_version_range
 
 EXPRESSION_OPENER = "#" + "{"
-EXPRESSION = re.compile("#" + r"\{[^{}]*\}")
+EXPRESSION = "#" + r"\{[^{}]*\}"
 
 
 class Secret:
@@ -52,7 +53,7 @@ class Reference:
         return "Reference({!r})".format(self.id)
 
 
-class FormFault(NamedTuple):
+class FormFault(Record):
     """One bad value: the label that people see, and what is wrong."""
 
     label: str
@@ -173,7 +174,7 @@ class Parameters:
         return self._labels[key]
 
 
-class ParsedForm(NamedTuple):
+class ParsedForm(Record):
     """What one reading of the form gave: values, faults by label, and the labels of optional fields left unresolved."""
 
     parameters: Parameters
@@ -210,9 +211,9 @@ def parse_parameters(
         text = read(entry["variable"]).strip()
         if entry["type"] == "package" and not text:
             text = read("Octopus.Action.Package[{}].PackageId".format(entry["variable"])).strip()
-        if entry["type"] in ("lines", "pairs") and is_unresolved(text) and not EXPRESSION.fullmatch(text):
+        if entry["type"] in ("lines", "pairs") and is_unresolved(text) and not re.fullmatch(EXPRESSION, text):
             # Leaving the whole field out, or taking the expression for a name, could widen what the others mean.
-            left = ", ".join(dict.fromkeys(EXPRESSION.findall(text))) or "an expression"
+            left = ", ".join(dict.fromkeys(re.findall(EXPRESSION, text))) or "an expression"
             faults.append(FormFault(label, f"{left} was not resolved"))
             continue
         if not text or is_unresolved(text):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Mapping, Optional
 
 from generator.runtime.api import PAGE_SIZE, Api
 from generator.runtime.lookup import NotFound, read_release
+from generator.runtime.record import Record
 from generator.runtime.versions import VersionRange, parse_version_range, version_or_none
 
 RELEASE_WORDS = ("latest", "highest", "same")
 
 
-class ReleaseChoice(NamedTuple):
+class ReleaseChoice(Record):
     """`rule` is latest, highest, same, exact or range; `number` of an exact one, `admitted` of a range."""
 
     rule: str

@@ -10,8 +10,9 @@ import http.client
 import os
 import sys
 import urllib.parse
-from typing import Any, Callable, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Mapping, Optional
 
+from generator.runtime.record import Record
 from generator.runtime.step import MISCONFIGURED, StepFailure
 
 PORTS = {"http": 80, "https": 443}
@@ -24,14 +25,14 @@ class ConnectionMisconfigured(StepFailure):
         super().__init__(MISCONFIGURED, sentence)
 
 
-class HttpRequest(NamedTuple):
+class HttpRequest(Record):
     method: str
     url: str
     headers: Mapping[str, str]
     body: Optional[bytes]
 
 
-class HttpAnswer(NamedTuple):
+class HttpAnswer(Record):
     """`headers` by lower-case name."""
 
     status: int

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
-VERSION_PATTERN = re.compile(
+from generator.runtime.record import Record
+
+VERSION_PATTERN = (
     r"[vV]?(?P<numbers>[0-9]+(?:\.[0-9]+){0,3})"
     r"(?:-(?P<prerelease>[0-9A-Za-z.-]+))?"
     r"(?:\+(?P<metadata>[0-9A-Za-z.-]+))?"
 )
-WILDCARD_PATTERN = re.compile(r"(?:[0-9]+\.){0,3}\*")
+WILDCARD_PATTERN = r"(?:[0-9]+\.){0,3}\*"
 
 
-class Version(NamedTuple):
+class Version(Record):
     """A release number; `numbers` always has four places, so that `1.0` is `1.0.0`."""
 
     text: str
@@ -30,7 +32,7 @@ class Version(NamedTuple):
 
 def parse_version(text: str) -> Version:
     """`text` as a number of one to four places with an optional pre-release; ValueError when it is none."""
-    match = VERSION_PATTERN.fullmatch(text.strip())
+    match = re.fullmatch(VERSION_PATTERN, text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a version")
     numbers = [int(number) for number in match.group("numbers").split(".")]
@@ -49,7 +51,7 @@ def version_or_none(text: str) -> Optional[Version]:
         return None
 
 
-class VersionRange(NamedTuple):
+class VersionRange(Record):
     """What a version may be: between two ends, or beginning with `prefix` (of `2026.4.*`)."""
 
     text: str
@@ -83,7 +85,7 @@ def parse_version_range(text: str) -> VersionRange:
     Raises ValueError with what is wrong.
     """
     stripped = text.strip()
-    if WILDCARD_PATTERN.fullmatch(stripped):
+    if re.fullmatch(WILDCARD_PATTERN, stripped):
         numbers = stripped.split(".")[:-1]
         return VersionRange(stripped, prefix=tuple(int(number) for number in numbers))
     if not stripped.startswith(("[", "(")):

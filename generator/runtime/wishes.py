@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Mapping, Sequence
 
 from generator.runtime.api import Api
 from generator.runtime.lookup import Place
 from generator.runtime.options import parse_names
+from generator.runtime.record import Record
 
 INHERIT = "inherit"
 
 
-class Wishes(NamedTuple):
+class Wishes(Record):
     """What a person wrote, by name. `machines` and `excluded` may instead be the parent's ids, narrowed to what fits."""
 
     variables: Mapping[str, str]
@@ -22,7 +23,7 @@ class Wishes(NamedTuple):
     inherits: bool = False
 
 
-class Fitted(NamedTuple):
+class Fitted(Record):
     """What the wishes come to at one place: fields of the deployment, what is against it, and which wishes mean something."""
 
     settings: Mapping[str, Any]

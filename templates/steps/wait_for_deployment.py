@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import NamedTuple, Optional, Sequence
+from typing import Optional, Sequence
 
 from generator.runtime.activities import StepState, find_step, has_come_to
 from generator.runtime.api import Api
@@ -18,6 +18,7 @@ from generator.runtime.deployments import (
 from generator.runtime.lookup import Place, find_place
 from generator.runtime.moments import spoken
 from generator.runtime.parameters import Parameters, reads
+from generator.runtime.record import Record
 from generator.runtime.releases import ReleaseChoice, parse_wanted_release
 from generator.runtime.step import (
     CANCELLED,
@@ -34,7 +35,7 @@ from generator.runtime.waiting import Limits, Waiter, Watch, cause_of_failure, p
 STEP_GOALS = ("reached_step", "passed_step")
 
 
-class Goal(NamedTuple):
+class Goal(Record):
     """What is waited for, where, and of which release."""
 
     place: Place
