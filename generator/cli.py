@@ -189,88 +189,81 @@ def interactive(no_prompt: bool) -> bool:
     return sys.stdin.isatty() and not no_prompt and not os.environ.get("CI")
 
 
+def publishing(command: Command) -> Command:
+    """The options that `plan` and `apply` share: what is wanted, and where."""
+    options = (
+        click.argument("files", nargs=-1, type=click.Path(path_type=Path)),
+        click.option(
+            "-n",
+            "--name",
+            "names",
+            multiple=True,
+            help="Only this step template; a built-in one too. Repeat for several.",
+        ),
+        click.option("--force", is_flag=True, help="Take over, or overwrite what was edited on the server."),
+        click.option("--prune", is_flag=True, help="Remove owned steps that the file no longer names."),
+        click.option(
+            "--thorough", is_flag=True, help="Also look for names that Octopus keeps reserved; takes longer."
+        ),
+        click.option(
+            "-t",
+            "--target",
+            "targets",
+            multiple=True,
+            help="A target of octosteps.yaml; repeat for several. Default: OCTOPUS_URL.",
+        ),
+        click.option("--all-targets", is_flag=True, help="Every target of octosteps.yaml."),
+        click.option("-s", "--space", help="The space's name or id. Default: OCTOPUS_SPACE."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @octosteps.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@publishing
 @click.option(
-    "-n",
-    "--name",
-    "names",
-    multiple=True,
-    help="Only this step template; a built-in one too. Repeat for several.",
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Save the plan, for `apply --plan`.",
 )
-@click.option("--force", is_flag=True, help="Take over, or overwrite what was edited on the server.")
-@click.option("--prune", is_flag=True, help="Remove owned steps that the file no longer names.")
 @click.option("--exit-code", is_flag=True, help="Exit 4 when changes wait.")
-@server
 @common
-def plan(
-    files: Sequence[Path],
-    names: Sequence[str],
-    force: bool,
-    prune: bool,
-    exit_code: bool,
-    target: str | None,
-    space: str | None,
-    root: Path,
-    output_format: str,
-) -> None:
+def plan(root: Path, output_format: str, **wishes: Any) -> None:
     """Show what `apply` would change: the library's templates, or with coordination FILES the projects' steps."""
     from generator.commands import plan as verb
 
-    outcome = verb.run(
-        root=root,
-        files=files,
-        names=names,
-        environ=os.environ,
-        target=target,
-        space=space,
-        force=force,
-        prune=prune,
-        exit_code=exit_code,
-        progress=pick_progress(),
-    )
-    finish(outcome, output_format)
+    finish(verb.run(root=root, environ=os.environ, progress=pick_progress(), **wishes), output_format)
 
 
 @octosteps.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@publishing
 @click.option(
-    "-n",
-    "--name",
-    "names",
-    multiple=True,
-    help="Only this step template; a built-in one too. Repeat for several.",
+    "--plan",
+    "plan_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Do what `plan --out` saved, exactly that or nothing.",
 )
-@click.option("--force", is_flag=True, help="Take over, or overwrite what was edited on the server.")
-@click.option("--prune", is_flag=True, help="Remove owned steps that the file no longer names.")
+@click.option(
+    "--delete",
+    multiple=True,
+    metavar="NAME",
+    help="Delete this step template instead, if nothing uses it. Repeat for several.",
+)
 @click.option("--no-prompt", is_flag=True, help="Do not ask; write what the plan says.")
-@server
 @common
-def apply(
-    files: Sequence[Path],
-    names: Sequence[str],
-    force: bool,
-    prune: bool,
-    no_prompt: bool,
-    target: str | None,
-    space: str | None,
-    root: Path,
-    output_format: str,
-) -> None:
+def apply(no_prompt: bool, root: Path, output_format: str, **wishes: Any) -> None:
     """Publish the library's templates, or with coordination FILES import their steps into the projects."""
     from generator.commands import apply as verb
 
     outcome = verb.run(
         root=root,
-        files=files,
-        names=names,
         environ=os.environ,
-        target=target,
-        space=space,
-        force=force,
-        prune=prune,
         confirm=ask if interactive(no_prompt) else None,
         progress=pick_progress(),
+        **wishes,
     )
     finish(outcome, output_format)
 

@@ -7,10 +7,13 @@ is told by the marker, and by the version that the marker says the save was mean
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from generator.library import FoundTemplate, parse_found, same_but_header
 from generator.octopus import Client, OctopusError
+from generator.octopus.pace import MOST_AT_ONCE
+from generator.outcome import Progress, quiet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +125,18 @@ class Reserved:
         )
 
 
-def read_reserved(client: Client, found: Iterable[FoundTemplate]) -> Mapping[str, tuple[Reserved, ...]]:
-    """By folded name: which templates had it in versions that they have left behind. One request a template."""
+def read_reserved(
+    client: Client, found: Sequence[FoundTemplate], *, progress: Progress = quiet
+) -> Mapping[str, tuple[Reserved, ...]]:
+    """By folded name: which templates had it in versions that they have left behind. One request a template that was ever saved
+    again, side by side."""
     reserved: dict[str, list[Reserved]] = {}
-    for template in found:
-        for name, holder in names_of(client, template).items():
+    saved_again = [template for template in found if template.version > 0]
+    with ThreadPoolExecutor(max_workers=MOST_AT_ONCE) as pool:
+        begun = [pool.submit(names_of, client, template) for template in saved_again]
+        every = [future.result() for future in progress(begun, "Reading old names")]
+    for names in every:
+        for name, holder in names.items():
             reserved.setdefault(name, []).append(holder)
     return {name: tuple(holders) for name, holders in reserved.items()}
 

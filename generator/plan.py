@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,11 +53,19 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The changes for one target, sorted; `warnings` are what a person should look at although it stops nothing."""
+    """The changes for one target, sorted; `warnings` are what a person should look at although it stops nothing.
+
+    `target` is the server and space; `name` how octosteps.yaml calls it, if it does.
+    """
 
     target: str
     changes: Sequence[Change]
     warnings: Sequence[str] = ()
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} ({self.target})" if self.name else self.target
 
     @property
     def writes(self) -> tuple[Change, ...]:
@@ -91,28 +100,37 @@ def by_unit(changes: Iterable[Change]) -> Mapping[str, tuple[Change, ...]]:
     return {unit: tuple(members) for unit, members in units.items()}
 
 
-def summary(plan: Plan) -> str:
+def checksum_of(plans: Sequence[Plan]) -> str:
+    """One checksum for all targets; that of the plan where there is only one."""
+    if len(plans) == 1:
+        return plans[0].checksum
+    content = "\n".join(sorted(plan.checksum for plan in plans))
+    return "sha256:" + hashlib.sha256(content.encode()).hexdigest()
+
+
+def summary(*plans: Plan, tells_checksum: bool = True) -> str:
     """One line: how many changes of each kind, and the checksum."""
-    counts = Counter(change.action for change in plan.changes)
+    counts = Counter(change.action for plan in plans for change in plan.changes)
     told = ", ".join(f"{counts[action]} {WORDS[action]}" for action in WORDS if counts[action])
-    if not plan.writes and not plan.conflicts:
+    if not any(plan.writes or plan.conflicts for plan in plans):
         return f"Nothing to do: {told}." if told else "Nothing to do."
-    return f"{told}. Checksum {plan.checksum.removeprefix('sha256:')[:12]}."
+    checksum = checksum_of(plans).removeprefix("sha256:")[:12]
+    return f"{told}. Checksum {checksum}." if tells_checksum else f"{told}."
 
 
-def to_parts(plan: Plan, *, verbose: bool = False) -> Iterator[str]:
+def to_parts(plan: Plan, *, verbose: bool = False, tells_checksum: bool = True) -> Iterator[str]:
     """The plan as a person reads it: one part for each change, its diff in a part of its own; then warnings and summary."""
-    yield f"{plan.target}:"
+    yield visible(f"{plan.title}:")
     for change in plan.changes:
         if change.action == "leave" and not (verbose or change.reason):
             continue
         reason = f": {change.reason}" if change.reason else ""
-        yield f"  {SIGNS[change.action]} {change.action} {change.kind} {change.name}{reason}"
+        yield visible(f"  {SIGNS[change.action]} {change.action} {change.kind} {change.name}{reason}")
         if change.diff:
-            yield "\n".join(change.diff)
+            yield "\n".join(map(visible, change.diff))
     for warning in plan.warnings:
-        yield f"  warning: {warning}"
-    yield summary(plan)
+        yield visible(f"  warning: {warning}")
+    yield summary(plan, tells_checksum=tells_checksum)
 
 
 def to_json(item: Plan | Change, *, diff: bool = True) -> dict[str, object]:
@@ -120,6 +138,7 @@ def to_json(item: Plan | Change, *, diff: bool = True) -> dict[str, object]:
     if isinstance(item, Plan):
         counts = Counter(change.action for change in item.changes)
         return {
+            **({"name": item.name} if item.name else {}),
             "target": item.target,
             "checksum": item.checksum,
             "summary": {action: counts[action] for action in SIGNS},
@@ -143,3 +162,16 @@ def to_json(item: Plan | Change, *, diff: bool = True) -> dict[str, object]:
 def unified_diff(before: Sequence[str], after: Sequence[str], *, old: str, new: str) -> tuple[str, ...]:
     """The lines of a unified diff between two texts given as lines; empty when they are equal."""
     return tuple(difflib.unified_diff(before, after, old, new, lineterm=""))
+
+
+_SERVICE_MESSAGE = re.compile(r"##(?=\w*\[)")
+_COMMAND = re.compile(r"^\s+::")
+
+
+def visible(line: str) -> str:
+    """A line with text of others in it, as it may be shown: a terminal's control characters as codes, and nothing that Octopus,
+    TeamCity, Azure DevOps or GitHub Actions would carry out when they find it in a log."""
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in line)
+    line = _SERVICE_MESSAGE.sub("# #", line)
+    return _COMMAND.sub(lambda found: found.group().replace("::", ": :"), line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from generator.octopus.client import Client, connect, read_target
 from generator.octopus.records import Space, Target
-from generator.octopus.wire import ApiError, NotOctopus, OctopusError, Unreachable
+from generator.octopus.wire import ApiError, NotOctopus, OctopusError, Unreachable, server_root
 
 __all__ = [
     "ApiError",
@@ -16,4 +16,5 @@ __all__ = [
     "Unreachable",
     "connect",
     "read_target",
+    "server_root",
 ]
