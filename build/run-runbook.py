@@ -6,11 +6,10 @@
 # spec: step_templates/run-runbook.yaml
 # id: 0f4d5a37-6c1b-4d8e-a1f0-93b7c2d85e14
 # revision: 1
-# digest: sha256:912216814688733393986e6d02d78a56b68ac0ab639b7153bf3da845cf78225b
+# digest: sha256:33bffab2de5adeeda2637095b9141f1ce9d97a7de1418ff3277a2a54ee522646
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
@@ -840,6 +839,10 @@ class ConnectionMisconfigured(StepFailure):
         super().__init__(MISCONFIGURED, sentence)
 
 
+class BrokenAnswer(OSError):
+    """The answer is cut short, or no HTTP."""
+
+
 class HttpRequest(Record):
     method: str
     url: str
@@ -860,6 +863,7 @@ Transport = Callable[[HttpRequest, float], HttpAnswer]
 
 def http_transport(ca: str) -> Transport:
     """Sends each request over a connection of its own. `ca` is a file or PEM text to trust as well, or ""."""
+    client = load_http_client()
     contexts: list[Any] = []  # none before the first https request, for loading the trust store takes 20 ms
 
     def send(request: HttpRequest, timeout: float) -> HttpAnswer:
@@ -868,28 +872,48 @@ def http_transport(ca: str) -> Transport:
         reached = proxy or server
         headers = {**request.headers, "Connection": "close"}
         target = urllib.parse.urlunsplit(("", "", server.path or "/", server.query, ""))
-        if "https" in (server.scheme, reached.scheme) and not contexts:
-            contexts.append(tls_context(ca))
-        host, port = reached.hostname or "", reached.port or PORTS[reached.scheme]
-        connection = http.client.HTTPConnection(host, port, timeout=timeout)
-        if "https" in (server.scheme, reached.scheme):
-            connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=contexts[0])
+        host = reached.hostname or ""
+        connection = client.HTTPConnection(host, reached.port or PORTS[reached.scheme], timeout=timeout)
         if proxy is not None and server.scheme == "https":
-            connection.set_tunnel(server.hostname or "", server.port or 443, authorization(proxy))
+            connection.set_tunnel(server.hostname, server.port or 443, authorization(proxy))
         elif proxy is not None:
             target = request.url
             headers.update(authorization(proxy))
         try:
+            if "https" in (server.scheme, reached.scheme):
+                contexts.extend([] if contexts else [tls_context(ca)])
+                connection.connect()
+                name = server.hostname if server.scheme == "https" else host
+                connection.sock = contexts[0].wrap_socket(connection.sock, server_hostname=name)
+                connection.default_port = PORTS["https"]  # which the header Host leaves out
             connection.request(request.method, target, request.body, headers)
             answer = connection.getresponse()
             names = {name.lower(): value for name, value in answer.headers.items()}
             return HttpAnswer(answer.status, names, answer.read())
+        except client.HTTPException as error:
+            raise BrokenAnswer(f"{type(error).__name__}: {error}") from None
         except UnicodeError:  # raised for host names alone
             raise ConnectionMisconfigured(f"no server can be called {host!r}") from None
         finally:
             connection.close()
 
     return send
+
+
+def load_http_client() -> Any:
+    """`http.client`, which loads `ssl` for a class that is of no use here; a copy of our own: others find theirs whole."""
+    if "ssl" not in sys.modules and "http.client" not in sys.modules:
+        missing: Any = None
+        sys.modules["ssl"] = missing
+        try:
+            import http.client
+
+            return sys.modules.pop("http.client")
+        finally:
+            del sys.modules["ssl"]
+    import http.client
+
+    return http.client
 
 
 def find_proxy(server: urllib.parse.SplitResult) -> Optional[urllib.parse.SplitResult]:
@@ -1257,7 +1281,7 @@ class Api:
         target = self._target(path, {})
         try:
             answer = self._send(method, target, json.dumps(body).encode(), timeout)
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             raise LostAnswer(f"{method} {target}: {trouble_in_words(error)}") from None
         if answer.status in REDIRECTS:
             raise ConnectionMisconfigured(self._redirect_sentence(answer))
@@ -1276,7 +1300,7 @@ class Api:
             answer = self._send("GET", target, None, REQUEST_TIMEOUT)
             if answer.status in REDIRECTS:
                 answer = self._follow(target, answer)
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             return trouble_in_words(error), 0.0
         if answer.status in TRANSIENT_STATUSES:
             return f"{answer.status} {refusal_text(answer)}".strip(), retry_after(answer, self.wall_clock())

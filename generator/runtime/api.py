@@ -5,7 +5,6 @@ Only reads are retried. Whoever writes decides what a lost answer means (LostAns
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
 import urllib.parse
@@ -332,7 +331,7 @@ class Api:
         target = self._target(path, {})
         try:
             answer = self._send(method, target, json.dumps(body).encode(), timeout)
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             raise LostAnswer(f"{method} {target}: {trouble_in_words(error)}") from None
         if answer.status in REDIRECTS:
             raise ConnectionMisconfigured(self._redirect_sentence(answer))
@@ -351,7 +350,7 @@ class Api:
             answer = self._send("GET", target, None, REQUEST_TIMEOUT)
             if answer.status in REDIRECTS:
                 answer = self._follow(target, answer)
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             return trouble_in_words(error), 0.0
         if answer.status in TRANSIENT_STATUSES:
             return f"{answer.status} {refusal_text(answer)}".strip(), retry_after(answer, self.wall_clock())

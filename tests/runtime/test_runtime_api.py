@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.client
 import json
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +30,13 @@ from generator.runtime.api import (
     token_expiry,
 )
 from generator.runtime.parameters import Secret
-from generator.runtime.transport import ConnectionMisconfigured, HttpAnswer, HttpRequest, http_transport
+from generator.runtime.transport import (
+    BrokenAnswer,
+    ConnectionMisconfigured,
+    HttpAnswer,
+    HttpRequest,
+    http_transport,
+)
 
 KEY = "API-VERYSECRET"
 TLS = Path(__file__).parent / "tls"
@@ -105,8 +112,8 @@ def test_empty_ids_are_a_mistake_and_never_sent() -> None:
         ConnectionRefusedError(111, "Connection refused"),
         ConnectionResetError(104, "Connection reset by peer"),
         TimeoutError("timed out"),
-        http.client.IncompleteRead(b"{"),
-        http.client.RemoteDisconnected("closed"),
+        BrokenAnswer("IncompleteRead"),
+        BrokenAnswer("RemoteDisconnected"),
     ],
     ids=str,
 )
@@ -445,7 +452,7 @@ def test_over_a_socket(socket_url: str) -> None:
     assert (
         302 == send(HttpRequest("GET", socket_url + "/redirect", {"X-Octopus-ApiKey": KEY}, None), 5).status
     )
-    with pytest.raises(http.client.IncompleteRead):
+    with pytest.raises(BrokenAnswer, match="IncompleteRead"):
         send(HttpRequest("GET", socket_url + "/truncated", {}, None), 5)
 
 
@@ -530,3 +537,27 @@ def test_a_proxy_that_is_none(proxy: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_host_that_cannot_be() -> None:
     with pytest.raises(ConnectionMisconfigured, match="no server can be called"):
         http_transport("")(HttpRequest("GET", f"http://{'a' * 70}.example/api", {}, None), 5)
+
+
+def test_plain_http_loads_no_tls(socket_url: str, tls_url: str) -> None:
+    """And the copy of `http.client` that was loaded without it is nobody else's."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from generator.runtime.transport import HttpRequest, http_transport\n"
+        "send = http_transport(sys.argv[4])\n"
+        "print(send(HttpRequest('GET', sys.argv[2], {}, None), 5).status, 'ssl' in sys.modules)\n"
+        "print(send(HttpRequest('GET', sys.argv[3], {}, None), 5).status, 'ssl' in sys.modules)\n"
+        "import http.client, urllib.request\n"
+        "print(http.client.HTTPSConnection.__name__, urllib.request.HTTPSHandler.__name__)\n"
+    )
+    words = [
+        sys.executable,
+        "-c",
+        code,
+        str(Path(__file__).parents[2]),
+        socket_url,
+        tls_url,
+        str(TLS / "certificate.pem"),
+    ]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ("200 False\n200 True\nHTTPSConnection HTTPSHandler\n", "") == (ran.stdout, ran.stderr)
