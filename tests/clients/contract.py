@@ -85,9 +85,12 @@ SWAGGER_2020 = "Swagger of Octopus Server 2020.5 (go-octopusdeploy, api/octopus_
 MISSING_PACKAGES = "go-octopusdeploy, pkg/releases/missing_package_info.go"
 FREEZES = "docs, API reference, deployment-freeze; go-octopusdeploy, pkg/deploymentfreezes"
 GIT_TEMPLATE = "docs, API reference, deployment-processes"
+GIT_BRANCHES = "docs, API reference, branches; cli, test/fixtures/projects.go (link Branches)"
 # Requests that are not in the contract of 2019.6.7, below the space, and the document that has them. docs/emulator.md shows it.
 NEWER = {
     ("GET", "projects/{id}/runbooks"): SWAGGER_2020,
+    ("GET", "runbooks"): SWAGGER_2020,
+    ("GET", "runbookProcesses"): SWAGGER_2020,
     ("GET", "runbookProcesses/{id}"): SWAGGER_2020,
     ("PUT", "runbookProcesses/{id}"): SWAGGER_2020,
     ("GET", "runbookRuns"): SWAGGER_2020,
@@ -99,6 +102,11 @@ NEWER = {
     ("GET", "releases/{id}/missingpackages"): MISSING_PACKAGES,
     ("GET", "deploymentfreezes"): FREEZES,
     ("GET", "projects/{id}/{gitRef}/deploymentprocesses/template"): GIT_TEMPLATE,
+    ("GET", "projects/{id}/{gitRef}/deploymentprocesses"): GIT_TEMPLATE,
+    ("PUT", "projects/{id}/{gitRef}/deploymentprocesses"): GIT_TEMPLATE,
+    ("GET", "projects/{id}/git/branches"): GIT_BRANCHES,
+    ("GET", "projects/{id}/git/branches/{branchName}"): GIT_BRANCHES,
+    ("POST", "projects/{id}/git/branches/v2"): GIT_BRANCHES,
 }
 # Parameters of lists that no link template names, and why they may be sent.
 IGNORED = {
@@ -106,8 +114,12 @@ IGNORED = {
         "actiontemplates/{id}/versions",
         "take",
     ): "the answer is a whole array; a parameter that is not known is not read",
+    ("actiontemplates/{id}/usage", "take"): "the answer is a whole array, as above",
     ("deploymentprocesses/{id}/template", "channel"): GIT_TEMPLATE,
     ("projects/{id}/{gitRef}/deploymentprocesses/template", "channel"): GIT_TEMPLATE,
+    ("projects/{id}/git/branches", "searchbyname"): GIT_BRANCHES,
+    ("projects/{id}/git/branches", "skip"): GIT_BRANCHES,
+    ("projects/{id}/git/branches", "take"): GIT_BRANCHES,
     ("deploymentfreezes", "skip"): FREEZES,
     ("deploymentfreezes", "take"): FREEZES,
 }
@@ -146,6 +158,8 @@ def _pattern(path: str) -> re.Pattern[str]:
     for part in path.strip("/").split("/"):
         if part == "{baseSpaceId}":
             parts.append(r"/Spaces-\d+")
+        elif part in ("{gitRef}", "{branchName}"):  # `refs%2Fheads%2Fmain` is decoded before it gets here
+            parts.append("/.+")
         elif re.fullmatch(r"\{\w+\?\}", part):
             parts.append(r"(?:/[^/]+)?")
         else:

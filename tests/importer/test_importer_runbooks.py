@@ -1,97 +1,119 @@
-"""Runbook processes, which the emulator does not have yet, by a small server of documents that takes writes as Octopus does."""
+"""Steps in runbooks of an emulated server, through the commands."""
 
 from __future__ import annotations
 
-import copy
-import json
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
+import pytest
 
-from generator import processes
-from generator.coordination import parse_coordination
-from generator.octopus import connect
-from generator.resolution import resolve
-from generator.source import parse_source
-
-FILE = """\
-projects:
-  Shop:
-    process: runbook nightly COPY
-    steps:
-      - {key: note, template: Chat - Notify, name: Tell them, after: Copy, with: {Chat.Text: done}}
-"""
-TEMPLATE = {
-    "Id": "ActionTemplates-1",
-    "Name": "Chat - Notify",
-    "ActionType": "Octopus.Script",
-    "Version": 2,
-    "Properties": {"Octopus.Action.Script.ScriptBody": "print(1)\\n"},
-    "Parameters": [
-        {"Id": "p", "Name": "Chat.Text", "DisplaySettings": {"Octopus.ControlType": "SingleLineText"}}
-    ],
-}
+from generator.commands import apply, plan
+from generator.errors import Problems
+from tests.importer.shop import VERIFY, Document, Shop, step
+from tests.racing import Racing
+from tests.scene import Scene, open_scene, own_step
 
 
-class Documents:
-    """GET gives a document or list by path; PUT of the process wants its Version."""
-
-    def __init__(self) -> None:
-        step = {
-            "Id": "1",
-            "Name": "Copy",
-            "Actions": [{"Id": "2", "Name": "Copy", "Properties": {}}],
-            "Odd": 1.50,
-        }
-        self.process: dict[str, Any] = {
-            "Id": "RunbookProcess-Runbooks-7",
-            "RunbookId": "Runbooks-7",
-            "Version": 4,
-            "Steps": [step],
-        }
-        self.lists: dict[str, list[Any]] = {
-            "/api/spaces": [{"Id": "Spaces-1", "Name": "Default", "IsDefault": True}],
-            "/api/Spaces-1/projects": [
-                {"Id": "Projects-1", "Name": "Shop", "DeploymentProcessId": "d", "VariableSetId": "v"}
-            ],
-            "/api/Spaces-1/projects/Projects-1/runbooks": [
-                {"Id": "Runbooks-7", "Name": "Nightly copy", "RunbookProcessId": "RunbookProcess-Runbooks-7"}
-            ],
-            "/api/Spaces-1/actiontemplates": [TEMPLATE],
-        }
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        path = request.url.path
-        if path == "/api":
-            return httpx.Response(200, json={"Version": "2026.3.1", "ApiVersion": "3.0.0"})
-        if path == "/api/Spaces-1/runbookProcesses/RunbookProcess-Runbooks-7":
-            if request.method == "PUT":
-                body = json.loads(request.content)
-                assert body["Version"] == self.process["Version"]
-                self.process = {**body, "Version": body["Version"] + 1}
-            return httpx.Response(200, json=self.process)
-        return httpx.Response(200, json={"Items": self.lists[path], "Links": {}})
+@pytest.fixture(scope="module")
+def server() -> Iterator[Scene]:
+    with open_scene() as scene:
+        scene.publish(VERIFY)
+        yield scene
 
 
-def test_a_step_is_imported_into_a_runbook() -> None:
-    """It is found ignoring case, marked as the runbook's, and the template of others is filled in by its parameters' names."""
-    server = Documents()
-    before = copy.deepcopy(server.process)
-    wanted = parse_coordination(parse_source(FILE.encode(), name="c.yaml"))
-    with connect(
-        "https://o.test", api_key="API-X", http=httpx.Client(transport=httpx.MockTransport(server))
-    ) as client:
-        found = processes.read_found(client, wanted)
-        [ready] = resolve(wanted, found, {})
-        changes = processes.plan([ready], found)
-        assert [(change.action, change.name) for change in changes] == [
-            ("create", "Shop, runbook nightly COPY: Tell them")
-        ]
-        processes.write(client, changes, ready, force=False, prune=False)
-        again = processes.plan([ready], processes.read_again(client, found))
-    assert [change.action for change in again] == ["leave"]
-    theirs, ours = server.process["Steps"]
-    assert theirs == before["Steps"][0]
-    properties = ours["Actions"][0]["Properties"]
-    assert properties["octosteps.step"] == "note@Runbooks-7"
-    assert (properties["Chat.Text"], properties["Octopus.Action.Template.Version"]) == ("done", "2")
+class RunbookShop(Shop):
+    """A shop whose file is about its runbook *Nightly copy*."""
+
+    def __init__(self, scene: Scene, name: str, folder: Path) -> None:
+        super().__init__(scene, name, folder)
+        self.kind = "runbook nightly COPY"
+        self.runbook = scene.make_runbook(name, "Nightly copy", [own_step("Copy")])
+
+    @property
+    def path(self) -> str:
+        return f"runbookProcesses/{self.runbook['RunbookProcessId']}"
+
+    @property
+    def process(self) -> Document:
+        with self.scene.by_hand() as client:
+            return client.get(self.path)
+
+    def edit(self, change: object) -> None:
+        process = self.process
+        assert callable(change)
+        change(process["Steps"])
+        with self.scene.by_hand() as client:
+            client.put(self.path, process)
+
+
+@pytest.fixture
+def shop(server: Scene, tmp_path: Path) -> RunbookShop:
+    return RunbookShop(server, f"Shop {len(server.projects)}", tmp_path)
+
+
+def test_a_step_is_imported_into_a_runbook_and_is_the_runbooks_own(shop: RunbookShop) -> None:
+    """The runbook is found ignoring case; the project's deployment process is not touched."""
+    before, deployment = shop.process, shop.scene.process(shop.name)
+    [change] = shop.changes(step("db", "after: Copy"))
+    assert change["name"] == f"{shop.name}, runbook nightly COPY: Verify Database"
+    outcome = shop.apply(step("db", "after: Copy"))
+    assert (
+        outcome.parts[-1]
+        == "A change of a runbook's steps takes effect with the runbook's next published snapshot."
+    )
+    assert shop.names == ["Copy", "Verify Database"]
+    assert shop.steps[0] == before["Steps"][0]
+    assert shop.properties("Verify Database")["octosteps.step"] == f"db@{shop.runbook['Id']}"
+    assert shop.scene.process(shop.name) == deployment
+    assert [item["action"] for item in shop.changes(step("db", "after: Copy"))] == ["leave"]
+
+
+def test_a_published_snapshot_keeps_the_steps_that_it_has(shop: RunbookShop) -> None:
+    shop.apply(step("db"))
+    with shop.scene.by_hand() as client:
+        snapshot = client.get(f"runbookSnapshots/{shop.runbook['PublishedRunbookSnapshotId']}")
+        frozen = client.get(f"runbookProcesses/{snapshot['FrozenRunbookProcessId']}")
+    assert [item["Name"] for item in frozen["Steps"]] == ["Copy"]
+
+
+def test_no_edit_of_a_runbook_is_lost(shop: RunbookShop) -> None:
+    def edit(count: int) -> None:
+        shop.edit(lambda steps: steps.append(own_step(f"By people {count}")))
+
+    racing = Racing(path="/runbookProcesses/", times=2, edit=edit)
+    shop.apply(step("db", "after: Copy"), http=httpx.Client(transport=racing))
+    assert shop.names == ["Copy", "Verify Database", "By people 1", "By people 2"]
+
+
+def test_deployment_and_runbook_of_one_project_stand_in_one_file(shop: RunbookShop) -> None:
+    file = shop.folder / "both.yaml"
+    text = shop.file(step("db")).read_text()
+    steps = text.partition("    steps:\n")[2].replace("      ", "          ")
+    entries = "".join(
+        f"    - process: {kind}\n      steps:\n{steps}" for kind in ("deployment", "runbook Nightly copy")
+    )
+    file.write_text(f"projects:\n  {shop.name}:\n{entries}")
+    outcome = apply.run(root=shop.folder, files=[file], environ=shop.scene.environ)
+    assert outcome.exit_code == 0, outcome
+    assert shop.names == ["Copy", "Verify Database"]
+    assert [item["Name"] for item in shop.scene.process(shop.name)["Steps"]][-1] == "Verify Database"
+    assert {str(part) for part in outcome.parts[-2:]} == {
+        "A change of steps takes effect with the project's next release.",
+        "A change of a runbook's steps takes effect with the runbook's next published snapshot.",
+    }
+
+
+def test_a_branch_for_a_runbook_is_refused(shop: RunbookShop) -> None:
+    shop.entry = "    git: {}\n"
+    with pytest.raises(
+        Problems, match="has its runbooks in the database, where no branch keeps a change back"
+    ):
+        shop.run(plan.run, step("db"))
+
+
+def test_runbooks_in_git_are_told(shop: RunbookShop) -> None:
+    project = shop.scene.emulator.state.get("Projects", shop.scene.projects[shop.name]["Id"])
+    project["PersistenceSettings"] = {"ConversionState": {"RunbooksAreInGit": True}}
+    with pytest.raises(Problems, match=r"coordination\.yaml:3:14: the runbooks of project '.*' are in Git"):
+        shop.run(plan.run, step("db"))
