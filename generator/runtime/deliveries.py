@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Mapping, Optional, Sequence
 
 from generator.runtime.api import Api, ApiError, ApiUnreachable
 from generator.runtime.deployments import Deployment, read_release_of, recent_deployments
@@ -11,8 +11,10 @@ from generator.runtime.log import Log
 from generator.runtime.lookup import Place
 from generator.runtime.moments import spoken
 from generator.runtime.once import Child, Decision, Errand
-from generator.runtime.step import CANCELLED, CHILD_FAILED, TIMED_OUT, StepFailure
+from generator.runtime.record import Record
+from generator.runtime.step import CANCELLED, CHILD_FAILED, DEADLOCK, TIMED_OUT, StepFailure
 from generator.runtime.tasks import Task, ask_to_cancel
+from generator.runtime.wait_graph import Lookout
 from generator.runtime.waiting import Limits, Waiter, Watch, cause_of_failure
 
 GO_ON, STOP, CANCEL = "go_on", "stop", "cancel"
@@ -20,7 +22,7 @@ NOT_BEGUN = "NotBegun"
 MOST_TOLD = 5
 
 
-class Terms(NamedTuple):
+class Terms(Record):
     """How the deliveries of one step go together. `at_once`: how many may be on their way, None for all."""
 
     limits: Limits
@@ -108,6 +110,7 @@ class Fanout:
         terms: Terms,
         *,
         tell: Callable[[], None] = lambda: None,
+        lookout: Optional[Lookout] = None,
     ) -> None:
         self.api = api
         self.log = log
@@ -116,7 +119,9 @@ class Fanout:
         self.tell = tell
         self.line = [delivery for delivery in deliveries if not delivery.is_settled]
         self.stopped = ""
-        self.waiter = Waiter(api, log, [], terms.limits, stop=self.is_something_new, aside=self.look_for_late)
+        self.waiter = Waiter(
+            api, log, [], terms.limits, stop=self.is_something_new, aside=self.look_for_late, lookout=lookout
+        )
 
     def run(self) -> None:
         """Returns when every delivery is settled; without waiting, as soon as each has begun."""
@@ -280,23 +285,26 @@ class Fanout:
         return None
 
     def give_up(self, watch: Watch) -> None:
-        """A limit has come for this one: it is cancelled and followed to its end, or left alone."""
+        """A limit has come for this one, or it can never end: it is cancelled and followed to its end, or left alone."""
         delivery = next(one for one in self.moving() if one.watch is watch)
         assert delivery.child is not None and watch.task is not None
         if watch.cancelling is not None:
             words = f"{delivery.given_up}; cancelling it has not ended yet, it is {watch.task.state}"
             return self.fail(delivery, delivery.kind_given_up, words)
-        limits = self.terms.limits
-        if watch.task.is_waiting_in_queue:
+        limits, kind = self.terms.limits, TIMED_OUT
+        if watch.deadlock:
+            words, kind = f"{watch} can never end: {watch.deadlock}", DEADLOCK
+        elif watch.task.is_waiting_in_queue:
             words = f"{watch} has stood in the queue for {spoken(limits.queue)}"
+            words += "".join(f", {why}" for why in (watch.queue_reason, self.waiter.suspicion) if why)
         elif watch.task.is_paused:
             words = f"{watch} has waited for a person for {spoken(timedelta(seconds=watch.paused))}"
         else:
             words = f"{watch} has run for {spoken(limits.run)}"
         if self.terms.cancels_late and delivery.child.is_ours:
-            return self.cancel(delivery, watch, TIMED_OUT, words)
+            return self.cancel(delivery, watch, kind, words)
         reason = "as the step is told" if delivery.child.is_ours else "for somebody else started it"
-        return self.fail(delivery, TIMED_OUT, f"{words}; it goes on, {reason}")
+        return self.fail(delivery, kind, f"{words}; it goes on, {reason}")
 
     def cancel(self, delivery: Delivery, watch: Watch, kind: str, words: str) -> None:
         """Has the child cancelled; what became of it is judged when it has ended."""

@@ -13,6 +13,7 @@ REFUSED = "refused"
 REFUSED_BY_SERVER = "refused by the server"
 CHILD_FAILED = "child failed"
 TIMED_OUT = "timed out"
+DEADLOCK = "deadlock"
 CANCELLED = "cancelled"
 GAVE_UP = "gave up on the API"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import Any, Iterable, Mapping, Optional
+from typing import Any, Iterable, Mapping, Optional, Sequence
 
 from generator.runtime.api import Api, ApiError, LostAnswer
 from generator.runtime.moments import moment_or_none
@@ -25,7 +25,12 @@ class Task:
         self.state: str = document["State"]
         self.description: str = document.get("Description") or self.id
         self.error: str = document.get("ErrorMessage") or ""
-        self.deployment_id: str = (document.get("Arguments") or {}).get("DeploymentId") or ""
+        arguments = document.get("Arguments") or {}
+        self.deployment_id: str = arguments.get("DeploymentId") or ""
+        self.runbook_run_id: str = arguments.get("RunbookRunId") or ""
+        self.space_id: str = document.get("SpaceId") or ""
+        # Approvals outside of Octopus, by type; servers that know none leave them out.
+        self.preconditions: Sequence[str] = document.get("PendingPreconditionTypes") or ()
         self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
         self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
         self.queued = moment_or_none(document.get("QueueTime"))

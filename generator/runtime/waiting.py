@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Mapping, Optional, Sequence
 
 from generator.runtime.activities import StepState, Trouble, step_states, troubles
-from generator.runtime.api import Api, ApiError
+from generator.runtime.announcements import Target, announced_waits
+from generator.runtime.api import Api, ApiError, ApiUnreachable
+from generator.runtime.deadlocks import NEEDS_ALL
 from generator.runtime.log import Log
 from generator.runtime.moments import spoken
+from generator.runtime.queues import Queues
+from generator.runtime.record import Record
 from generator.runtime.step import REFUSED_BY_SERVER, StepFailure
 from generator.runtime.tasks import CANCEL_INTERVAL, LONGEST_CANCEL, RUNNING_STATES, Task, read_tasks, utc_now
+from generator.runtime.wait_graph import Lookout, Seen
 
 SHORTEST_INTERVAL = 2.0
 LONGEST_INTERVAL = 13.3  # with jitter below 15 s
 LONGEST_SCHEDULED_INTERVAL = 60.0
-BURST = 20.0
-REQUESTS_PER_MINUTE = 5.5  # so that an hour with its first burst stays within 6 a minute
+BURST = 26.0
+REQUESTS_PER_MINUTE = 5.4  # so that an hour with its first burst stays within 6 a minute
+RESERVE = 10.0  # of them, kept for questions about the queue and about deadlocks
 QUEUE_REASON_INTERVAL = 60.0
+LATER_REASON_INTERVAL = 180.0
 PROGRESS_INTERVAL = 30.0
 LEAST_PATIENCE = 30.0
 LOG_TAIL = 30  # lines of each activity, read again and again: what comes faster than that is not shown
 MOST_TROUBLES = 100
 ASK_AGAIN_INTERVAL = 60.0
-CAP_OR_TAG = "the task cap is full, or they have a concurrency tag in common"
 LONGEST_PAUSE_FOR_A_PERSON = timedelta(days=7)
 
 
-class Limits(NamedTuple):
+class Limits(Record):
     """How long a task may wait in the queue, and how long it may run; neither runs while a person is asked."""
 
     queue: timedelta
@@ -59,7 +65,11 @@ class Watch:
         self.label = label
         self.task_id = task_id
         self.link = link
+        self.target = Target(
+            task_id
+        )  # with a step where only that is waited for: this is what others are told
         self.task: Optional[Task] = None
+        self.details: Optional[Mapping[str, Any]] = None
         self.steps: list[StepState] = []
         self.in_queue = 0.0
         self.running = 0.0
@@ -68,8 +78,9 @@ class Watch:
         self.absences = 0
         self.changed_at = 0.0
         self.detailed_at = -1.0
-        self.reason_at = -QUEUE_REASON_INTERVAL
+        self.reason_due = 0.0
         self.queue_reason = ""
+        self.deadlock = ""  # why this can never end, when it is for this step to give way
         self.told = ""
         self.told_steps: dict[str, str] = {}
         self.told_interruptions: dict[str, str] = {}  # who has taken each, "" for nobody
@@ -89,6 +100,8 @@ class Watch:
         """Seconds until the clock that now runs reaches its limit."""
         if self.cancelling is not None:
             return LONGEST_CANCEL - self.cancelling
+        if self.deadlock:
+            return 0.0
         if self.task is not None and self.task.is_paused:
             return LONGEST_PAUSE_FOR_A_PERSON.total_seconds() - self.paused
         if self.task is not None and not self.task.is_waiting_in_queue:
@@ -140,7 +153,8 @@ def poll_interval(age: float, *, queued: bool, rich: bool, usual_left: Optional[
 class Waiter:
     """Follows `watches` by one batched request a poll; what the budget leaves goes to steps, queue reasons, interruptions.
 
-    `aside` is called once a poll while something is still awaited.
+    `aside` is called once a poll while something is still awaited. With a `lookout` the wait is announced to others and looked
+    through for deadlocks; `need` says whether all of the tasks are waited for or any.
     """
 
     def __init__(
@@ -153,16 +167,21 @@ class Waiter:
         stop: Callable[[Sequence[Watch]], bool] = all_ended,
         aside: Callable[[], None] = lambda: None,
         usual: Optional[timedelta] = None,
+        lookout: Optional[Lookout] = None,
+        need: str = NEEDS_ALL,
     ) -> None:
         self.api = api
         self.log = log
+        self.lookout = lookout
+        self.need = need
+        self.queues = lookout.queues if lookout is not None else Queues(api)
         self.watches = list(watches)
         self.limits = limits
         self.stop = stop
         self.aside = aside
         self.usual = usual
         self.budget = RequestBudget(api)
-        self.changed_at = self.looked_at = api.clock()
+        self.changed_at = self.looked_at = self.poll_began = api.clock()
         self.progress_at = -PROGRESS_INTERVAL
         self.progress_told = ""
         self.percentage = 0
@@ -170,7 +189,8 @@ class Waiter:
         self.shows_interruptions = True
 
     def wait(self) -> list[Watch]:
-        """Returns when `stop` says so (then without watches), or with those whose limit has come. Never sleeps after the end."""
+        """Returns when `stop` says so (then without watches), or with those whose limit has come, or that can never end: see
+        `Watch.deadlock`. Never sleeps after the end."""
         if not self.alive():
             return []
         try:
@@ -178,9 +198,11 @@ class Waiter:
                 self.api.sleep(self.interval())
             while True:
                 self.look()
+                self.announce()
                 self.tell_changes()
                 if self.stop(self.watches):
                     return []
+                self.look_for_deadlocks()
                 late = [watch for watch in self.alive() if watch.left(self.limits) <= 0]
                 if late:
                     return late
@@ -188,6 +210,8 @@ class Waiter:
                 self.api.sleep(self.interval())
         except StepFailure as failure:
             left_behind = ", ".join(str(watch) for watch in self.alive())
+            if self.lookout is not None:
+                self.lookout.announce(self.need, [])
             raise StepFailure(
                 failure.kind, f"{failure.sentence}; no longer watched: {left_behind}"
             ) from failure
@@ -213,7 +237,7 @@ class Waiter:
         seconds = poll_interval(
             self.api.clock() - self.changed_at,
             queued=all(watch.task is not None and watch.task.is_waiting_in_queue for watch in alive),
-            rich=self.budget.level() >= 3,
+            rich=self.budget.level() >= RESERVE,
             usual_left=usual_left,
         )
         seconds *= 0.9 + self.api.chance() / 5
@@ -221,7 +245,7 @@ class Waiter:
 
     def look(self) -> None:
         """One poll: the state of every task that is still alive, then what else the budget allows."""
-        alive = self.alive()
+        alive, self.poll_began = self.alive(), self.api.clock()
         patience = max(LEAST_PATIENCE, min(watch.left(self.limits) for watch in alive))
         found = self.look_closely(alive[0], patience) if len(alive) == 1 else {}
         if not found:
@@ -281,6 +305,7 @@ class Waiter:
             self.shows_details = False
             self.log.verbose(f"The steps of {watch.label} are not shown: {error.sentence}")
             return None
+        watch.details = details
         watch.steps = step_states(details)
         watch.troubles = troubles(details)
         watch.detailed_at = self.api.clock()
@@ -305,44 +330,63 @@ class Waiter:
         ]
         detailed = [watch for watch in detailed if watch.is_alive or watch.detailed_at < watch.changed_at]
         for watch in sorted(detailed, key=lambda one: (-one.changed_at, one.detailed_at)):
-            if not self.shows_details or self.budget.level() < 1:
+            if not self.shows_details or self.budget.level() < RESERVE:
                 break
             self.read_details(watch)
         moment = utc_now(self.api)
-        for watch in sorted(waiting, key=lambda one: one.reason_at):
+        for watch in sorted(waiting, key=lambda one: one.reason_due):
             if watch.task and watch.task.queued and watch.task.is_scheduled(moment):
-                watch.queue_reason = f"until {watch.task.queued:%Y-%m-%d %H:%M} UTC"
-            elif self.budget.level() >= 4 and now - watch.reason_at >= QUEUE_REASON_INTERVAL:
+                watch.queue_reason = (
+                    f"until {watch.task.queued:%Y-%m-%d %H:%M} UTC, for which it is scheduled"
+                )
+            elif self.budget.level() >= RESERVE - 4 and now >= watch.reason_due:
                 self.read_queue_reason(watch, now)
 
     def read_queue_reason(self, watch: Watch, now: float) -> None:
-        watch.reason_at = now
+        """The first is soon out of date; from the second on the place in the queue is told at a low rate."""
+        watch.reason_due = now + (LATER_REASON_INTERVAL if watch.queue_reason else QUEUE_REASON_INTERVAL)
+        assert watch.task is not None
         try:
-            page = self.api.get(f"tasks/{watch.task_id}/queued-behind", take=3)
-        except ApiError:
+            standing = self.queues.read(watch.task)
+        except ApiUnreachable:
             return
-        items = page.get("Items") or ()
-        ahead = [item.get("Description") or item["Id"] for item in items]
-        more = page.get("TotalResults", len(ahead)) - len(ahead)
-        watch.queue_reason = "behind " + ", ".join(ahead) if ahead else ""
-        watch.queue_reason += f" and {more} more" if ahead and more > 0 else ""
-        if ahead:
-            watch.queue_reason += f" ({self.why_queued(watch, items)})"
+        if standing is not None:
+            watch.queue_reason = str(standing)
 
-    def why_queued(self, watch: Watch, ahead: Sequence[Mapping[str, Any]]) -> str:
-        """The likely cause: the server names the tasks that come first, and not why."""
-        own = watch.task
-        others = [str((task.get("Arguments") or {}).get("DeploymentId") or "") for task in ahead]
-        if own is None or not own.deployment_id or not all(others) or self.budget.level() < 1:
-            return CAP_OR_TAG
-        cells = {
-            one["Id"]: (one.get("ProjectId"), one.get("EnvironmentId"), one.get("TenantId") or None)
-            for one in self.api.by_ids("deployments", [own.deployment_id, *others])
+    @property
+    def suspicion(self) -> str:
+        """What looks like a deadlock, and cannot be proved."""
+        return self.lookout.suspicion if self.lookout is not None else ""
+
+    def announce(self) -> None:
+        """Tells others what this step waits for now."""
+        if self.lookout is not None:
+            targets = [watch.target for watch in self.alive() if watch.cancelling is None]
+            self.lookout.announce(self.need, targets)
+
+    def look_for_deadlocks(self) -> None:
+        """Marks those whose end this step could await for ever, when it is for this step to give way."""
+        alive = [watch for watch in self.alive() if watch.task is not None and watch.cancelling is None]
+        if self.lookout is None:
+            return
+        suspects = [watch for watch in alive if watch.task and self.may_wait_itself(watch)]
+        fresh = {
+            watch.task_id: Seen(watch.task, watch.details if watch.detailed_at >= self.poll_began else None)
+            for watch in alive
+            if watch.task is not None
         }
-        here = cells.get(own.deployment_id)
-        if all(cells.get(other) == here for other in others):
-            return "one at a time in the same project, environment and tenant"
-        return CAP_OR_TAG
+        sentence = self.lookout.look(
+            self.budget.level, suspects=[watch.target for watch in suspects], fresh=fresh
+        )
+        for watch in suspects:
+            if sentence and watch.task_id in self.lookout.held:
+                watch.deadlock = sentence
+
+    def may_wait_itself(self, watch: Watch) -> bool:
+        """Whether the awaited stands in the queue, or announced a wait when its log was last read, or was never read yet."""
+        if watch.task is None or watch.task.is_waiting_in_queue:
+            return True
+        return watch.details is None or bool(announced_waits(watch.details))
 
     def tell_interruptions(self, asked: Sequence[Watch]) -> None:
         """What people are asked, by one list for all tasks."""
@@ -429,7 +473,10 @@ class Waiter:
         shown = f"{percentage} {message}"
         if shown != self.progress_told and now - self.progress_at >= PROGRESS_INTERVAL:
             self.progress_told, self.progress_at = shown, now
-            self.log.progress(percentage, message)
+            if self.lookout is not None:
+                self.lookout.announcer.tell(percentage, message)
+            else:
+                self.log.progress(percentage, message)
 
 
 def question_of(interruption: Mapping[str, Any]) -> str:

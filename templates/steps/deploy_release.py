@@ -53,6 +53,7 @@ from generator.runtime.reporting import (
 )
 from generator.runtime.step import MISCONFIGURED, REFUSED, Step
 from generator.runtime.tasks import utc_now
+from generator.runtime.wait_graph import Lookout
 from generator.runtime.waiting import Limits
 from generator.runtime.watchdog import start_watchdog
 from generator.runtime.wishes import Fitted, fit, read_preview, settings_of, unmet, wishes_of
@@ -130,7 +131,7 @@ def main(parameters: Parameters) -> None:
     with watchdog:
         watchdog.guard(open_keys(deliveries), project["Id"])
         try:
-            Fanout(api, step.log, deliveries, terms, tell=tell).run()
+            Fanout(api, step.log, deliveries, terms, tell=tell, lookout=Lookout(api, step)).run()
         finally:
             set_outputs(step, deliveries)
         hand_on(api, step, more, deliveries)

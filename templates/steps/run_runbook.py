@@ -36,6 +36,7 @@ from generator.runtime.reporting import (
     tell_fitted,
 )
 from generator.runtime.step import MISCONFIGURED, Step
+from generator.runtime.wait_graph import Lookout
 from generator.runtime.waiting import Limits
 from generator.runtime.watchdog import start_watchdog
 from generator.runtime.wishes import Fitted, fit, read_preview, settings_of, unmet, wishes_of
@@ -99,7 +100,7 @@ def main(parameters: Parameters) -> None:
     with watchdog:
         watchdog.guard(open_keys(deliveries), project["Id"])
         try:
-            Fanout(api, step.log, deliveries, terms, tell=tell).run()
+            Fanout(api, step.log, deliveries, terms, tell=tell, lookout=Lookout(api, step)).run()
         finally:
             set_outputs(step, deliveries)
     failure = failure_of(deliveries)

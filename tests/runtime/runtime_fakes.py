@@ -175,7 +175,7 @@ class FakeServer:
         return next((one for one in self.deployments if one.task_id == task_id), None)
 
     def answer(self, request: HttpRequest, path: str, query: Mapping[str, str]) -> tuple[int, Any]:
-        inner = path.removeprefix("/api/Spaces-1/")
+        inner = path.removeprefix("/api/").removeprefix("Spaces-1/")
         if request.method == "POST" and inner == "deployments":
             body = json.loads(request.body or b"")
             self.bodies.append(body)
@@ -202,7 +202,8 @@ class FakeServer:
         if what == "/details":
             return 200, found.details(self.time.now)
         if what == "/queued-behind":
-            return 200, collection([{"Id": "ServerTasks-99", "Description": "Deploy Other"}], {})
+            other = {"Id": "ServerTasks-99", "Description": "Deploy Other", "State": "Executing"}
+            return 200, collection([other], {})
         if what == "/cancel":
             found.canceled_at, found.hangs = self.time.now, self.ignores_cancel
         return 200, found.task(self.time.now)
