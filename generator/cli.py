@@ -268,6 +268,105 @@ def apply(no_prompt: bool, root: Path, output_format: str, **wishes: Any) -> Non
     finish(outcome, output_format)
 
 
+@octosteps.command(short_help="Where templates are used; update those steps.")
+@click.argument("names", nargs=-1)
+@click.option("-p", "--project", "projects", multiple=True, help="Only this project; * and ? match. Repeat.")
+@click.option(
+    "-b", "--branch", "branches", multiple=True, help="Branches of projects in Git; * and ? match. Repeat."
+)
+@click.option("--all-spaces", is_flag=True, help="Look at every space that the account may enter.")
+@click.option("--behind", is_flag=True, help="List only steps that are behind their template.")
+@click.option("--diff", is_flag=True, help="Show what an update would change. Nothing is written.")
+@click.option("--update", is_flag=True, help="Move steps that are behind to the current version.")
+@click.option(
+    "--first", metavar="PROJECT", help="Update this project, then ask, or stop where nobody is asked."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A new parameter's value; a secret as KEY=env:NAME.",
+)
+@click.option("--force", is_flag=True, help="Also where people edited the copy in the process.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where --update keeps the former copies. Default: usages-TIME.jsonl.",
+)
+@click.option(
+    "--put-back",
+    "back",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Show what going back to a record's copies changes; with --update do it.",
+)
+@click.option("--exit-code", is_flag=True, help="Exit 4 when steps are behind.")
+@click.option("--no-prompt", is_flag=True, help="Do not ask.")
+@server
+@common
+def usages(
+    names: Sequence[str],
+    projects: Sequence[str],
+    branches: Sequence[str],
+    all_spaces: bool,
+    behind: bool,
+    diff: bool,
+    update: bool,
+    first: str | None,
+    settings: Sequence[str],
+    force: bool,
+    record: Path | None,
+    back: Path | None,
+    exit_code: bool,
+    no_prompt: bool,
+    target: str | None,
+    space: str | None,
+    root: Path,
+    output_format: str,
+) -> None:
+    """List the steps that are made from the step templates NAMES (from all without), and update them.
+
+    Nothing is written without --update. Steps that a coordination file owns are left to `apply`.
+    """
+    from generator.commands import usages as verb
+    from generator.usages import Wish
+
+    if not update and (first or record):
+        raise click.UsageError(f"{'--first' if first else '--record'} is about --update")
+    if update and exit_code:
+        raise click.UsageError("--exit-code is about what waits: leave --update out")
+    if not (update or diff) and settings:
+        raise click.UsageError("--set is about --update and --diff")
+    if back is not None and (names or projects or branches or all_spaces or behind or settings or first):
+        raise click.UsageError("--put-back is about what its FILE names, and takes no other choice")
+    wish = Wish(templates=names, projects=projects, branches=branches, all_spaces=all_spaces)
+    asked = verb.Asked(
+        wish=wish,
+        behind=behind,
+        diff=diff,
+        update=update,
+        settings=settings,
+        first=first,
+        force=force,
+        record=record,
+        exit_code=exit_code,
+    )
+    outcome = verb.run(
+        root=root,
+        asked=asked,
+        back=back,
+        environ=os.environ,
+        target=target,
+        space=space,
+        confirm=ask if interactive(no_prompt) else None,
+        tell=complain,
+        progress=pick_progress(),
+    )
+    finish(outcome, output_format)
+
+
 @octosteps.command()
 @click.option(
     "--scenario",

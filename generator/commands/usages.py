@@ -111,10 +111,19 @@ def listing(client: Client, seen: Seen, asked: Asked) -> Outcome:
         parts.append("--diff shows what an update changes, --update does it.")
     return Outcome(
         data={**document(client, seen), "usages": [usage_json(usage) for usage in usages]},
-        parts=parts,
+        parts=printable(parts),
         lines=["\t".join(cell or "-" for cell in cells(usage)) for usage in usages],
         exit_code=exit_code(asked, seen),
     )
+
+
+def printable(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """The parts without what a terminal would obey: names, scripts and refusals are others' texts. Tables have it out already."""
+    return tuple("\n".join(map(shown, part.split("\n"))) if isinstance(part, str) else part for part in parts)
+
+
+def question_of(*lines: str) -> str:
+    return "\n".join(str(part) for part in printable(lines))
 
 
 def exit_code(asked: Asked, seen: Seen) -> int:
@@ -167,9 +176,9 @@ def summary(seen: Seen) -> str:
 
 def unseen_lines(seen: Seen) -> Iterator[str]:
     for sentence in (*seen.unseen, *((SNAPSHOTS,) if seen.usages else ())):
-        yield f"  not seen: {shown(sentence)}"
+        yield f"  not seen: {sentence}"
     for note in seen.notes:
-        yield f"  note: {shown(note)}"
+        yield f"  note: {note}"
 
 
 def usage_json(usage: Usage) -> dict[str, object]:
@@ -251,8 +260,8 @@ def preview(
             "updates": [intended_json(item) for item in intended],
             "left": [result_json(result) for result in left],
         },
-        parts=parts,
-        lines=[f"update {item.usage.name}" for item in intended],
+        parts=printable(parts),
+        lines=[shown(f"update {item.usage.name}") for item in intended],
         exit_code=exit_code(asked, seen),
     )
 
@@ -264,7 +273,7 @@ def preview_lines(
     first_with: dict[tuple[str, ...], str] = {}
     for item in intended:
         sign = "~" if item.foreseen.goes_well else "!"
-        yield f"  {sign} {item.usage.template_name}: {item.usage.name}: {shown(foreseen_sentence(item))}"
+        yield f"  {sign} {item.usage.template_name}: {item.usage.name}: {foreseen_sentence(item)}"
         name, after = item.usage.name, item.foreseen
         form = form_diff(item.usage.action, after.properties, after.packages, name=name)
         if form:
@@ -297,7 +306,7 @@ def intended_json(item: Intended) -> dict[str, object]:
 
 def result_line(result: Result) -> str:
     usage = result.usage
-    return f"  {SIGNS[result.outcome]} {shown(f'{usage.template_name}: {usage.name}: {result.sentence}')}"
+    return f"  {SIGNS[result.outcome]} {usage.template_name}: {usage.name}: {result.sentence}"
 
 
 def result_json(result: Result) -> dict[str, object]:
@@ -347,7 +356,7 @@ class Update:
         told = list(preview_lines(intended, left, values))
         if self.confirm is not None:
             question = f"Update {amount(leading)}{' first' if rest else ''}?"
-            if not self.confirm("\n".join((*told, question))):
+            if not self.confirm(question_of(*told, question)):
                 return self.outcome(left, ["Nothing was written."], bad=True)
             told = []
         results, went_on = update_all(self.seen, leading, self.record, progress=self.progress), False
@@ -360,7 +369,7 @@ class Update:
                 "Look at it, deploy it, then run this again without --first."
             )
         elif rest and self.confirm is not None:
-            if self.confirm("\n".join((*lines, f"Update the other {amount(rest)}?"))):
+            if self.confirm(question_of(*lines, f"Update the other {amount(rest)}?")):
                 more = update_all(self.seen, rest, self.record, progress=self.progress)
                 results, lines, went_on = (*results, *more), [*map(result_line, more)], True
             else:
@@ -412,8 +421,8 @@ class Update:
                 "results": [result_json(result) for result in results],
                 "record": str(self.record.path) if self.record.is_begun else None,
             },
-            parts=tuple(parts),
-            lines=[f"{result.outcome} {result.usage.name}" for result in results],
+            parts=printable(parts),
+            lines=[shown(f"{result.outcome} {result.usage.name}") for result in results],
             exit_code=1 if bad else 0,
         )
 
@@ -452,7 +461,7 @@ def go_back(
         )
         return return_outcome(client, planned, [*told, closing], exit_code=0)
     if confirm is not None:
-        if not confirm("\n".join((*told, f"Put back {many(len(writes), 'step', 'steps')}?"))):
+        if not confirm(question_of(*told, f"Put back {many(len(writes), 'step', 'steps')}?")):
             return return_outcome(client, planned, ["Nothing was written."], exit_code=1)
         told = []
     done: list[Return] = [item for item in planned if not item.writes]
@@ -467,7 +476,7 @@ def go_back(
             done.extend(Return(entry=item.entry, sentence=str(error), ok=False) for item in group)
     lines = [
         *told,
-        *(f"  {'=' if item.ok else '!'} {shown(f'{item.entry.where}: {item.sentence}')}" for item in done),
+        *(f"  {'=' if item.ok else '!'} {item.entry.where}: {item.sentence}" for item in done),
     ]
     return return_outcome(client, done, lines, exit_code=0 if all(item.ok for item in done) else 1)
 
@@ -479,7 +488,7 @@ def space_client(client: Client, identity: str) -> Client:
 def return_lines(planned: Sequence[Return]) -> Iterator[str]:
     for item in planned:
         sign = "~" if item.writes else "=" if item.ok else "!"
-        yield f"  {sign} {shown(f'{item.entry.template}: {item.entry.where}: {item.sentence}')}"
+        yield f"  {sign} {item.entry.template}: {item.entry.where}: {item.sentence}"
         if item.diff:
             yield "\n".join(item.diff)
 
@@ -502,7 +511,7 @@ def return_outcome(
                 for item in items
             ],
         },
-        parts=tuple(parts),
-        lines=[f"{'put back' if item.writes else 'left'} {item.entry.where}" for item in items],
+        parts=printable(parts),
+        lines=[shown(f"{'put back' if item.writes else 'left'} {item.entry.where}") for item in items],
         exit_code=exit_code,
     )
