@@ -43,6 +43,8 @@ _MARKERS = frozenset({MARKER_ID, MARKER_REVISION, MARKER_DIGEST, MARKER_VERSION}
 _HEADER_ID = re.compile(r"^# id: ([0-9a-fA-F-]{36})$", re.MULTILINE)
 _HEADER_REVISION = re.compile(r"^# revision: (\d+)$", re.MULTILINE)
 _HEADER_DIGEST = re.compile(r"^# digest:(?: sha256:[0-9a-f]{64})?$", re.MULTILINE)
+# The row that tells the step its own name, see `render`.
+_STEP_REVISION = re.compile(r'^(STEP = \{.*"revision": )\d+(?=\}$)', re.MULTILINE)
 _HEADER_END = re.compile(r"^(?!#)", re.MULTILINE)
 
 EXPORTED_AT = "2026-01-01T00:00:00.000Z"
@@ -302,10 +304,10 @@ def with_digest(script: str, value: str) -> str:
 
 
 def without_marks(script: str) -> str:
-    """The script with revision and digest blanked in its header: what does not come from the spec's content."""
+    """The script with its revision and digest blanked: what does not come from the spec's content."""
     header = _header(script)
     blank = _HEADER_DIGEST.sub("# digest:", _HEADER_REVISION.sub("# revision:", header, count=1), count=1)
-    return blank + script[len(header) :]
+    return blank + _STEP_REVISION.sub(r"\1", script[len(header) :])
 
 
 def _header(script: str) -> str:
@@ -352,7 +354,9 @@ def normal_package(document: Mapping[str, Any]) -> Mapping[str, Any]:
     }
     package["PackageId"] = package.get("PackageId") or None
     package["FeedId"] = package.get("FeedId") or None
-    package["Properties"] = {name: _text(value) for name, value in _mapping(package.get("Properties")).items()}
+    package["Properties"] = {
+        name: _text(value) for name, value in _mapping(package.get("Properties")).items()
+    }
     return package
 
 

@@ -20,12 +20,20 @@ def diff(before: StepTemplate, after: StepTemplate, *, old: str, new: str) -> tu
             new=f"{name}: form ({new})",
         ),
         *unified_diff(
-            before.script.split("\n"),
-            after.script.split("\n"),
+            script_lines(before.script),
+            script_lines(after.script),
             old=f"{name}: script ({old})",
             new=f"{name}: script ({new})",
         ),
     )
+
+
+def script_lines(script: str) -> list[str]:
+    """The lines of a script; one that ends without a line break says so, as diffs do."""
+    lines = script.split("\n")
+    if lines[-1]:
+        return [*lines, "\\ No newline at end of file"]
+    return lines[:-1]
 
 
 def form_lines(template: StepTemplate) -> Iterator[str]:

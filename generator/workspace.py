@@ -87,7 +87,7 @@ class Built:
 
     @property
     def files(self) -> Mapping[str, str]:
-        """The texts that `build/` holds for it, by file name. A template that is kept as it is has its script among the sources."""
+        """The texts that `build/` holds for it, by file name. The script of one that is kept as it is stands in the sources."""
         if self.spec.verbatim:
             return {f"{self.slug}.json": to_text(self.template)}
         return {f"{self.slug}.json": to_text(self.template), f"{self.slug}.py": self.script}
@@ -318,6 +318,16 @@ def render_known(root: Path) -> Mapping[str, Built]:
     An own spec with a built-in one's id takes its place: it is a copy that somebody changed. Errors: Problems of all files, and
     of an own spec that takes the name or prefix of a built-in one without being it.
     """
+    mine = render_own(root)
+    if any(built.builtin for built in mine.values()):
+        return mine
+    ids = {built.spec.id for built in mine.values()}
+    theirs = [built for built in render_workspace(read_builtin()) if built.spec.id not in ids]
+    return {**{built.spec.name: built for built in theirs}, **mine}
+
+
+def render_own(root: Path) -> Mapping[str, Built]:
+    """The library at `root` by template name, the built-in one only where that is it. Errors: those of `render_known`."""
     own = read_workspace(root)
     if own.builtin:
         return {built.spec.name: built for built in render_workspace(own)}
@@ -327,9 +337,7 @@ def render_known(root: Path) -> Mapping[str, Built]:
     problems = check_builtin_claims((claim for item in rendered for claim in item.claims), builtin_claims())
     if problems:
         raise Problems(problems)
-    ids = {built.spec.id for built in mine}
-    theirs = [built for built in render_workspace(read_builtin()) if built.spec.id not in ids]
-    return {built.spec.name: built for built in [*theirs, *mine]}
+    return {built.spec.name: built for built in mine}
 
 
 def builtin_claims() -> list[Claim]:

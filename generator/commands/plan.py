@@ -23,7 +23,7 @@ from generator.settings import Settings, read_settings
 from generator.source import closest_or_all
 from generator.step_template import StepTemplate
 from generator.targets import Place, Reading, pick_targets, read_targets
-from generator.workspace import Built, render_known
+from generator.workspace import Built, render_known, render_own
 
 EXIT_CHANGES_WAIT = 4
 
@@ -131,7 +131,7 @@ def prepare(
         raise Refusal("--thorough is about step templates, not about the steps of coordination files")
     if delete and (wish.files or wish.names):
         raise Refusal("--delete names the step templates to delete: give no files and no --name besides")
-    known = render_known(root)
+    known = render_wanted(root, wish)
     wanted = read_coordination([Path(file) for file in wish.files])
     chosen = () if wish.files or delete else choose(known, wish.names)
     settings = read_settings(root)
@@ -187,6 +187,14 @@ def find_places(
             raise Refusal(f"the plan was made for {target.url}, and {called} is {url} now: plan again")
         places.append(place)
     return tuple(places)
+
+
+def render_wanted(root: Path, wish: Wish) -> Mapping[str, Built]:
+    """The step templates that may be meant. Built-in ones take time to render: only where own ones are not all that is meant."""
+    own = render_own(root)
+    if own and not wish.files and set(wish.names) <= own.keys():
+        return own
+    return render_known(root)
 
 
 def choose(known: Mapping[str, Built], names: Sequence[str]) -> tuple[Built, ...]:
