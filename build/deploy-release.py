@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 2
-# digest: sha256:b86452e12de1073db31e8bfc32e009a6b59985762145d8825ebf87a251fdb871
+# digest: sha256:8f892a712c06009e349c518f302f481d07fb3b0232e11552a0ebd304ef2edf2f
 
 from __future__ import annotations
 
@@ -401,9 +401,13 @@ class Log:
 # ---- generator/runtime/announcements.py ----
 
 TASK_ID = r"ServerTasks-[0-9]+"
-ANNOUNCEMENT = r"\[octosteps waits (?P<wait>[0-9a-f]{8}) since (?P<since>[0-9]{1,12}) for (?P<need>all|any|lock): (?P<targets>[^\]]*)\]"
+ANNOUNCEMENT = (
+    r"\[octosteps waits (?P<wait>[0-9a-f]{8}) since (?P<since>[0-9]{1,12}) for (?P<need>all|any|lock): "
+    r"(?P<targets>[^\]]*)\]"
+)
 OPENER = "[octosteps waits "
-MOST_ANNOUNCED = 25  # how long a progress message may be is not documented; what is left out is not found, and never made up
+# How long a progress message may be is not documented; what is left out is not found, and never made up.
+MOST_ANNOUNCED = 25
 
 
 class Target(Record):

@@ -6,7 +6,7 @@
 # spec: step_templates/run-runbook.yaml
 # id: 0f4d5a37-6c1b-4d8e-a1f0-93b7c2d85e14
 # revision: 1
-# digest: sha256:a16b82c325e24062e2c6eb9532eec21644d145b17e4070c0e42c316a5903fe18
+# digest: sha256:fcadc0a539c65cb18d98715a0cf3d00d15a035e3ef9875d8b3131c0b3eda4d22
 
 from __future__ import annotations
 
@@ -401,9 +401,13 @@ class Log:
 # ---- generator/runtime/announcements.py ----
 
 TASK_ID = r"ServerTasks-[0-9]+"
-ANNOUNCEMENT = r"\[octosteps waits (?P<wait>[0-9a-f]{8}) since (?P<since>[0-9]{1,12}) for (?P<need>all|any|lock): (?P<targets>[^\]]*)\]"
+ANNOUNCEMENT = (
+    r"\[octosteps waits (?P<wait>[0-9a-f]{8}) since (?P<since>[0-9]{1,12}) for (?P<need>all|any|lock): "
+    r"(?P<targets>[^\]]*)\]"
+)
 OPENER = "[octosteps waits "
-MOST_ANNOUNCED = 25  # how long a progress message may be is not documented; what is left out is not found, and never made up
+# How long a progress message may be is not documented; what is left out is not found, and never made up.
+MOST_ANNOUNCED = 25
 
 
 class Target(Record):

@@ -5,8 +5,8 @@
 #
 # spec: step_templates/verify-deployment.yaml
 # id: cbe89e34-e169-4895-b3f5-d21f03eebe63
-# revision: 1
-# digest: sha256:1f0ebb45ca2527964ed9dfe023be889096babb91aec2b6a22c37f74fc9976dd7
+# revision: 2
+# digest: sha256:0b4d3954874164a4b9632042c66288a5887afa8e7ed8c454345cb161e7c1b2a1
 
 from __future__ import annotations
 
@@ -1222,6 +1222,263 @@ def trouble_in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
+# ---- generator/runtime/options.py ----
+
+class Option(NamedTuple):
+    """How the text of an option is read (ValueError with what is wrong), and what holds without it."""
+
+    parse: Callable[[str], Any]
+    default: Any = None
+
+
+def parse_options(table: Mapping[str, Option], pairs: Mapping[str, str]) -> dict[str, Any]:
+    """A value for every option of `table`. Names may be written with blanks or hyphens, and in any case.
+
+    Raises one ValueError with every unknown name and every bad value.
+    """
+    values = {name: option.default for name, option in table.items()}
+    faults = []
+    for written, text in pairs.items():
+        name = option_name(written)
+        if name not in table:
+            faults.append(f"there is no option {written!r} ({near_option(name, list(table))})")
+            continue
+        try:
+            values[name] = table[name].parse(text) if text else table[name].default
+        except ValueError as error:
+            faults.append(f"{written}: {error}")
+    if faults:
+        raise ValueError("; ".join(faults))
+    return values
+
+
+def option_name(written: str) -> str:
+    """How a table spells what people write with blanks, hyphens or capitals."""
+    return "_".join(written.lower().replace("-", " ").replace("_", " ").split())
+
+
+def near_option(name: str, names: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else "there are: " + ", ".join(names)
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Reads one of `words`; blanks, hyphens and case do not matter."""
+
+    def parse(text: str) -> str:
+        word = option_name(text)
+        if word not in words:
+            raise ValueError(f"{text!r} is none of: {', '.join(words)}")
+        return word
+
+    return parse
+
+
+# ---- generator/runtime/clauses.py ----
+
+class Clause(Record):
+    """One line: `subject` is the project, `values` has what the line itself says, by the names of the table."""
+
+    number: int
+    subject: str
+    values: Mapping[str, Any]
+
+
+def parse_clauses(table: Mapping[str, Option], lines: Sequence[str]) -> tuple[Clause, ...]:
+    """Every line as `Project; name = value; name = value`, the names those of `table`; `values` has what is written, no more.
+
+    An empty value is one: `tenant =` means untenanted. Raises one ValueError with every fault of every line.
+    """
+    clauses: list[Clause] = []
+    faults: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        subject, *parts = [part.strip() for part in line.split(";")]
+        try:
+            clauses.append(Clause(number, subject, parse_clause(table, subject, parts)))
+        except ValueError as error:
+            faults.append(f"line {number} ({subject or line}): {error}")
+    if faults:
+        raise ValueError("; ".join(faults))
+    return tuple(clauses)
+
+
+def parse_clause(table: Mapping[str, Option], subject: str, parts: Sequence[str]) -> dict[str, Any]:
+    if not subject or "=" in subject:
+        raise ValueError("a line begins with the name of a project, and then ;")
+    pairs: dict[str, str] = {}
+    for part in parts:
+        if not part:
+            continue
+        name, equals, text = part.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"{part!r} is not of the form: name = value")
+        if name.strip() in pairs:
+            raise ValueError(f"{name.strip()!r} is given twice")
+        pairs[name.strip()] = text.strip()
+    values = parse_options(table, pairs)
+    said = {option_name(name) for name in pairs}
+    return {name: value for name, value in values.items() if name in said}
+
+
+# ---- generator/runtime/tasks.py ----
+
+ALIVE_STATES = ("Queued", "Executing", "Cancelling")
+
+CLOCK_TOLERANCE = timedelta(seconds=30)  # between the worker's clock and the server's
+
+
+class Task:
+    """One server task. Its state alone does not tell whether a person is asked: `is_paused` does."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.id: str = document["Id"]
+        self.state: str = document["State"]
+        self.description: str = document.get("Description") or self.id
+        self.error: str = document.get("ErrorMessage") or ""
+        arguments = document.get("Arguments") or {}
+        self.deployment_id: str = arguments.get("DeploymentId") or ""
+        self.runbook_run_id: str = arguments.get("RunbookRunId") or ""
+        self.space_id: str = document.get("SpaceId") or ""
+        # Approvals outside of Octopus, by type; servers that know none leave them out.
+        self.preconditions: Sequence[str] = document.get("PendingPreconditionTypes") or ()
+        self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
+        self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
+        self.queued = moment_or_none(document.get("QueueTime"))
+        self.started = moment_or_none(document.get("StartTime"))
+        self.completed = moment_or_none(document.get("CompletedTime"))
+        self.was_picked_up: bool = (
+            bool(document.get("HasBeenPickedUpByProcessor")) or self.started is not None
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state in ALIVE_STATES
+
+    @property
+    def is_waiting_in_queue(self) -> bool:
+        """Queued, and nothing of it has begun: a task that waits for a person reads Queued as well."""
+        return self.state == "Queued" and not self.is_paused and not self.was_picked_up
+
+    @property
+    def never_began(self) -> bool:
+        return self.started is None and not self.was_picked_up
+
+    def is_scheduled(self, now: datetime) -> bool:
+        """Queued for a time that has not come."""
+        return self.is_waiting_in_queue and self.queued is not None and self.queued > now + CLOCK_TOLERANCE
+
+    def is_active(self, now: datetime) -> bool:
+        """Executing, Cancelling, waiting for a person, or Queued and due."""
+        return self.is_alive and not self.is_scheduled(now)
+
+    @property
+    def queue_time(self) -> Optional[timedelta]:
+        return self.started - self.queued if self.started and self.queued else None
+
+    @property
+    def run_time(self) -> Optional[timedelta]:
+        return self.completed - self.started if self.started and self.completed else None
+
+
+def utc_now(api: Api) -> datetime:
+    return datetime.fromtimestamp(api.wall_clock(), timezone.utc)
+
+
+def id_number(document_id: str) -> int:
+    """The order in which the server made documents of one kind: the 12 of `Deployments-12`."""
+    return int(document_id.rsplit("-", 1)[-1])
+
+
+def read_tasks(api: Api, ids: Iterable[str], *, patience: Optional[float] = None) -> dict[str, Task]:
+    """The tasks that the server returns of `ids`, by id; without ids nothing is asked, for that would mean all tasks."""
+    return {item["Id"]: Task(item) for item in api.by_ids("tasks", list(ids), patience=patience)}
+
+
+# ---- generator/runtime/deployments.py ----
+
+HISTORY_PAGE = 30
+MOST_TENANTS_IN_A_FILTER = 50
+
+
+class Deployment(NamedTuple):
+    """A deployment with its task, for the result of a deployment is its task's."""
+
+    document: Mapping[str, Any]
+    task: Task
+    link: str
+
+    @property
+    def id(self) -> str:
+        return str(self.document["Id"])
+
+    @property
+    def number(self) -> int:
+        """Its place in the order of creation."""
+        return id_number(self.id)
+
+    @property
+    def release_id(self) -> str:
+        return str(self.document.get("RunbookSnapshotId") or self.document["ReleaseId"])
+
+    @property
+    def comments(self) -> str:
+        return self.document.get("Comments") or ""
+
+    @property
+    def created(self) -> Optional[datetime]:
+        return moment_or_none(self.document.get("Created"))
+
+    @property
+    def began(self) -> bool:
+        """Whether it may have changed anything."""
+        return not self.task.never_began
+
+
+def join_tasks(api: Api, documents: list[Mapping[str, Any]]) -> list[Deployment]:
+    """The deployments whose task the server returns, in the same order."""
+    tasks = read_tasks(api, [document["TaskId"] for document in documents if document.get("TaskId")])
+    return [
+        Deployment(document, tasks[document["TaskId"]], api.web_link(document))
+        for document in documents
+        if document.get("TaskId") in tasks
+    ]
+
+
+class ReleaseNumbers:
+    """The numbers of deployments' releases, each release asked for once."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._known: dict[str, str] = {}
+
+    def of(self, deployment: Deployment) -> str:
+        if deployment.release_id not in self._known:
+            self._known[deployment.release_id] = read_release_of(self._api, deployment)["Version"]
+        return self._known[deployment.release_id]
+
+    def learn(self, deployments: Sequence[Deployment]) -> None:
+        """Asks at once for all those that are not known yet."""
+        unknown = [one.release_id for one in deployments if one.release_id not in self._known]
+        if unknown:
+            for release in self._api.by_ids("releases", unknown):
+                self._known[release["Id"]] = release["Version"]
+
+
+def read_release_of(api: Api, deployment: Deployment) -> Mapping[str, Any]:
+    """The release; of a runbook run its snapshot, with the name as `Version`."""
+    if "RunbookSnapshotId" in deployment.document:
+        return numbered(api.get(f"runbookSnapshots/{deployment.release_id}"))
+    document: Mapping[str, Any] = api.get(f"releases/{deployment.release_id}")
+    return document
+
+
+def numbered(snapshot: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A runbook's snapshot as what a release is elsewhere."""
+    return {**snapshot, "Version": snapshot["Name"]}
+
+
 # ---- generator/runtime/lookup.py ----
 
 DOCUMENT_ID = r"(?:Spaces|Projects|Environments|Tenants|Channels|Runbooks)-[0-9]+"
@@ -1347,219 +1604,6 @@ class Place(Record):
         )
 
 
-def find_place(api: Api, project: str, environment: str, tenant: Optional[str]) -> Place:
-    found = find_named(api, "projects", "project", project)
-    return Place(
-        project=found,
-        environment=find_named(api, "environments", "environment", environment),
-        tenant=find_named(api, "tenants", "tenant", tenant) if tenant else None,
-    )
-
-
-# ---- generator/runtime/connection.py ----
-
-CONNECTION_GRAMMARS: Mapping[str, Callable[[Any], Any]] = {
-    "server": parse_server_url,
-    "api_key": parse_credential,
-}
-
-
-def connect(parameters: Any, limit: timedelta, *, transport: Any = None) -> Api:
-    """The server, account and space that the form names. `limit` is how long this step may have to wait at most."""
-    step = parameters.step
-    api = Api(
-        parameters.server,
-        parameters.api_key,
-        transport=transport or http_transport(parameters.ca_file or ""),
-        tell=step.log.info,
-    )
-    expiry = token_expiry(parameters.api_key)
-    if expiry is not None:
-        left = timedelta(seconds=expiry - api.wall_clock())
-        if left.total_seconds() <= 0:
-            step.fail(MISCONFIGURED, f"{parameters.label('api_key')}: the access token has expired")
-        if left < limit:
-            step.log.warning(
-                f"The access token ends in {spoken(left)}, but this step may wait for {spoken(limit)}: "
-                "after that the server refuses every request with 401."
-            )
-    api.space = find_space(api, parameters.space)
-    return api
-
-
-# ---- generator/runtime/tasks.py ----
-
-ALIVE_STATES = ("Queued", "Executing", "Cancelling")
-
-CLOCK_TOLERANCE = timedelta(seconds=30)  # between the worker's clock and the server's
-
-
-class Task:
-    """One server task. Its state alone does not tell whether a person is asked: `is_paused` does."""
-
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self.id: str = document["Id"]
-        self.state: str = document["State"]
-        self.description: str = document.get("Description") or self.id
-        self.error: str = document.get("ErrorMessage") or ""
-        self.deployment_id: str = (document.get("Arguments") or {}).get("DeploymentId") or ""
-        self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
-        self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
-        self.queued = moment_or_none(document.get("QueueTime"))
-        self.started = moment_or_none(document.get("StartTime"))
-        self.completed = moment_or_none(document.get("CompletedTime"))
-        self.was_picked_up: bool = (
-            bool(document.get("HasBeenPickedUpByProcessor")) or self.started is not None
-        )
-
-    @property
-    def is_alive(self) -> bool:
-        return self.state in ALIVE_STATES
-
-    @property
-    def is_waiting_in_queue(self) -> bool:
-        """Queued, and nothing of it has begun: a task that waits for a person reads Queued as well."""
-        return self.state == "Queued" and not self.is_paused and not self.was_picked_up
-
-    @property
-    def never_began(self) -> bool:
-        return self.started is None and not self.was_picked_up
-
-    def is_scheduled(self, now: datetime) -> bool:
-        """Queued for a time that has not come."""
-        return self.is_waiting_in_queue and self.queued is not None and self.queued > now + CLOCK_TOLERANCE
-
-    def is_active(self, now: datetime) -> bool:
-        """Executing, Cancelling, waiting for a person, or Queued and due."""
-        return self.is_alive and not self.is_scheduled(now)
-
-    @property
-    def queue_time(self) -> Optional[timedelta]:
-        return self.started - self.queued if self.started and self.queued else None
-
-    @property
-    def run_time(self) -> Optional[timedelta]:
-        return self.completed - self.started if self.started and self.completed else None
-
-
-def utc_now(api: Api) -> datetime:
-    return datetime.fromtimestamp(api.wall_clock(), timezone.utc)
-
-
-def id_number(document_id: str) -> int:
-    """The order in which the server made documents of one kind: the 12 of `Deployments-12`."""
-    return int(document_id.rsplit("-", 1)[-1])
-
-
-def read_tasks(api: Api, ids: Iterable[str], *, patience: Optional[float] = None) -> dict[str, Task]:
-    """The tasks that the server returns of `ids`, by id; without ids nothing is asked, for that would mean all tasks."""
-    return {item["Id"]: Task(item) for item in api.by_ids("tasks", list(ids), patience=patience)}
-
-
-# ---- generator/runtime/deployments.py ----
-
-HISTORY_PAGE = 30
-
-
-class Deployment(NamedTuple):
-    """A deployment with its task, for the result of a deployment is its task's."""
-
-    document: Mapping[str, Any]
-    task: Task
-    link: str
-
-    @property
-    def id(self) -> str:
-        return str(self.document["Id"])
-
-    @property
-    def number(self) -> int:
-        """Its place in the order of creation."""
-        return id_number(self.id)
-
-    @property
-    def release_id(self) -> str:
-        return str(self.document.get("RunbookSnapshotId") or self.document["ReleaseId"])
-
-    @property
-    def comments(self) -> str:
-        return self.document.get("Comments") or ""
-
-    @property
-    def created(self) -> Optional[datetime]:
-        return moment_or_none(self.document.get("Created"))
-
-    @property
-    def began(self) -> bool:
-        """Whether it may have changed anything."""
-        return not self.task.never_began
-
-
-def join_tasks(api: Api, documents: list[Mapping[str, Any]]) -> list[Deployment]:
-    """The deployments whose task the server returns, in the same order."""
-    tasks = read_tasks(api, [document["TaskId"] for document in documents if document.get("TaskId")])
-    return [
-        Deployment(document, tasks[document["TaskId"]], api.web_link(document))
-        for document in documents
-        if document.get("TaskId") in tasks
-    ]
-
-
-def history(api: Api, place: Place) -> Iterator[Deployment]:
-    """Every deployment there, newest first, read page by page as far as somebody asks."""
-    page: list[Mapping[str, Any]] = []
-    for seen, document in enumerate(api.pages(place.collection, take=HISTORY_PAGE, **place.query()), start=1):
-        if place.holds(document):
-            page.append(document)
-        if seen % HISTORY_PAGE == 0:
-            yield from join_tasks(api, page)
-            page = []
-    yield from join_tasks(api, page)
-
-
-def active_deployments(api: Api, place: Place) -> list[Deployment]:
-    """Those executing, cancelling, waiting for a person, or queued and due, oldest first. Scheduled ones are not active."""
-    now = utc_now(api)
-    return [deployment for deployment in living_deployments(api, place) if deployment.task.is_active(now)]
-
-
-def living_deployments(api: Api, place: Place) -> list[Deployment]:
-    """Those that have not ended, scheduled ones included, oldest first."""
-    items = api.pages("tasks", active="true", **place.task_query())
-    tasks = {task.deployment_id: task for task in map(Task, items) if task.deployment_id and task.is_alive}
-    if not tasks:
-        return []
-    found = [
-        Deployment(document, tasks[document["Id"]], api.web_link(document))
-        for document in api.by_ids("deployments", list(tasks))
-        if place.holds(document)
-    ]
-    return sorted(found, key=lambda deployment: deployment.number)
-
-
-def find_latest(
-    api: Api, place: Place, wanted: Callable[[Deployment], bool] = lambda deployment: True
-) -> Optional[Deployment]:
-    """The newest `wanted` deployment that has ended and may have changed something."""
-    for deployment in history(api, place):
-        if not deployment.task.is_alive and deployment.began and wanted(deployment):
-            return deployment
-    return None
-
-
-def read_release_of(api: Api, deployment: Deployment) -> Mapping[str, Any]:
-    """The release; of a runbook run its snapshot, with the name as `Version`."""
-    if "RunbookSnapshotId" in deployment.document:
-        return numbered(api.get(f"runbookSnapshots/{deployment.release_id}"))
-    document: Mapping[str, Any] = api.get(f"releases/{deployment.release_id}")
-    return document
-
-
-def numbered(snapshot: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A runbook's snapshot as what a release is elsewhere."""
-    return {**snapshot, "Version": snapshot["Name"]}
-
-
 # ---- generator/runtime/releases.py ----
 
 RELEASE_WORDS = ("latest", "highest", "same")
@@ -1616,6 +1660,646 @@ def parse_wanted_release(text: str) -> ReleaseChoice:
     return choice
 
 
+def is_newer(number: str, other: str) -> Any:
+    """Whether release `number` comes after `other`; None when one of the two is no version."""
+    ours, theirs = version_or_none(number), version_or_none(other)
+    if ours is None or theirs is None:
+        return None
+    return ours.rank() > theirs.rank()
+
+
+# ---- generator/runtime/conditions.py ----
+
+ANY = "any"
+AT_LEAST = "at least "
+IN_ENVIRONMENT = "in "
+OWN_RELEASE = "my release"
+OWN_DEPLOYMENT = "my deployment"
+
+
+class VersionRule(Record):
+    """Which release must be there: `choice`, or that of the environment `reference`; with `at_least` a later one will do too."""
+
+    text: str
+    choice: Optional[ReleaseChoice] = None
+    reference: str = ""
+    at_least: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_version_rule(text: str) -> Optional[VersionRule]:
+    """`1.2.3`, `[1.0,2.0)`, `2026.4.*`, `same`, `in Test`, each of one release also after `at least`; None for `any`."""
+    words = " ".join(text.split())
+    if words.lower() == ANY:
+        return None
+    at_least = words.lower().startswith(AT_LEAST)
+    rest = words[len(AT_LEAST) :] if at_least else words
+    if rest.lower().startswith(IN_ENVIRONMENT):
+        reference = rest[len(IN_ENVIRONMENT) :].strip()
+        return VersionRule(words, reference=reference, at_least=at_least)
+    choice = parse_wanted_release(rest)
+    if at_least and choice.rule == "range":
+        raise ValueError(f"{text!r}: at least is said of one release: a number, same, or in Test")
+    return VersionRule(words, choice, at_least=at_least)
+
+
+class Since(Record):
+    """After what the deployment must have begun: a moment, or one of our own that is looked up."""
+
+    text: str
+    moment: Optional[datetime] = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_since(text: str) -> Optional[Since]:
+    """`my release` (was assembled), `my deployment` (was queued), a moment; None for `any`."""
+    words = " ".join(text.split()).lower()
+    if words == ANY:
+        return None
+    if words in (OWN_RELEASE, OWN_DEPLOYMENT):
+        return Since(words)
+    try:
+        if words.startswith("+"):
+            raise ValueError
+        return Since(text.strip(), parse_moment(text))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is none of: {OWN_RELEASE}, {OWN_DEPLOYMENT}, a moment such as 2026-08-01T10:00+02:00"
+        ) from None
+
+
+def parse_age(text: str) -> Optional[timedelta]:
+    """A duration; None for `any`."""
+    return None if text.strip().lower() == ANY else parse_duration(text)
+
+
+def condition_table() -> Mapping[str, Option]:
+    """What a line may say beside its project; what it does not say is as the other fields of the form have it."""
+    return {
+        "environment": Option(str, ""),
+        "tenant": Option(str, ""),
+        "version": Option(parse_version_rule),
+        "state": Option(one_of("success", "ended", "any"), "success"),
+        "active": Option(one_of("nothing", "paused", "anything"), "nothing"),
+        "max_age": Option(parse_age),
+        "deployed_after": Option(parse_since),
+        "blocked": Option(one_of("allowed", "refused"), "allowed"),
+    }
+
+
+class Demands(Record):
+    """What is wanted of one place."""
+
+    version: Optional[VersionRule] = None
+    state: str = "success"
+    active: str = "nothing"
+    max_age: Optional[timedelta] = None
+    deployed_after: Optional[Since] = None
+    blocked: str = "allowed"
+
+    @property
+    def needs_deployment(self) -> bool:
+        return self.state != ANY or bool(self.version or self.max_age or self.deployed_after)
+
+
+class Findings(Record):
+    """What is at one place. `reference`: the release of the environment that the version is compared with, "" for none."""
+
+    latest: Optional[Deployment]
+    version: str
+    active: Sequence[str]
+    paused: Sequence[str]
+    reference: str
+    after: Optional[datetime]
+    defects: Sequence[str]
+    now: datetime
+    impossible: str = ""
+
+
+class Row(Record):
+    """One condition: what was found against what is wanted; `fault` is what is wrong, in words, "" when it holds."""
+
+    place: Place
+    what: str
+    found: str
+    wanted: str
+    fault: str
+
+    def cells(self) -> tuple[str, str, str, str]:
+        return (self.what, self.found, self.wanted, "no" if self.fault else "yes")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "project": self.place.project["Name"],
+            "environment": self.place.environment["Name"],
+            "tenant": self.place.tenant["Name"] if self.place.tenant else "",
+            "condition": self.what,
+            "found": self.found,
+            "wanted": self.wanted,
+            "met": not self.fault,
+            "fault": self.fault,
+        }
+
+
+def check_place(place: Place, demands: Demands, found: Findings) -> list[Row]:
+    """Every condition of one place, the unmet ones with their fault."""
+    facts: list[tuple[str, str, str, str]] = []
+    if found.latest is None:
+        if demands.needs_deployment:
+            fault = (
+                f"cannot be deployed: {found.impossible}" if found.impossible else "has never been deployed"
+            )
+            facts.append(("deployed", "never", "yes", fault))
+    else:
+        if demands.state != ANY:
+            facts.append(check_state(found.latest, found.version, demands.state))
+        if demands.version is not None:
+            facts.append(check_version(found.version, demands.version, found.reference))
+        if demands.max_age is not None:
+            facts.append(check_age(found.latest, demands.max_age, found.now))
+        if demands.deployed_after is not None and found.after is not None:
+            facts.append(check_after(found.latest, demands.deployed_after, found.after))
+        if demands.blocked == "refused":
+            facts.append(check_blocked(found.version, found.defects))
+    if demands.active != "anything":
+        facts.append(check_active(found, demands.active))
+    return [Row(place, *fact) for fact in facts]
+
+
+def check_state(latest: Deployment, version: str, wanted: str) -> tuple[str, str, str, str]:
+    state = latest.task.state
+    if wanted == "ended":
+        return ("state", state, "any", "")
+    where = ", ".join(part for part in (version, latest.link) if part)
+    fault = "" if state == "Success" else f"ended as {state} at its last deployment ({where})"
+    return ("state", state, "Success", fault)
+
+
+def check_version(version: str, wanted: VersionRule, reference: str) -> tuple[str, str, str, str]:
+    number, shown = reference, f"{wanted} ({reference})"
+    if wanted.choice is not None:
+        if not wanted.at_least:
+            fault = "" if wanted.choice.admits(version) else f"is at {version}, wanted {wanted.choice}"
+            return ("release", version, str(wanted.choice), fault)
+        number = wanted.choice.number
+        shown = f"at least {number}"
+    elif not reference:
+        fault = f"is at {version}, wanted {wanted}, where no deployment has succeeded"
+        return ("release", version, f"{wanted} (nothing)", fault)
+    equal = same_number(version, number)
+    newer = wanted.at_least and is_newer(version, number)
+    if equal or newer:
+        return ("release", version, shown, "")
+    if wanted.at_least and newer is None:
+        shown += ", which cannot be compared"
+    return ("release", version, shown, f"is at {version}, wanted {shown}")
+
+
+def same_number(number: str, other: str) -> bool:
+    return ReleaseChoice("exact", other, number=other).admits(number)
+
+
+def check_age(latest: Deployment, max_age: timedelta, now: datetime) -> tuple[str, str, str, str]:
+    limit = f"at most {spoken(max_age)}"
+    if latest.task.completed is None:
+        return ("age", "unknown", limit, "was deployed at a time that the server does not tell")
+    age = now - latest.task.completed
+    fault = f"was deployed {spoken(age)} ago, wanted {limit}" if age > max_age else ""
+    return ("age", spoken(age), limit, fault)
+
+
+def check_after(latest: Deployment, wanted: Since, after: datetime) -> tuple[str, str, str, str]:
+    """By when the deployment began: one that was under way already may hold what was there before."""
+    what = {
+        OWN_RELEASE: "this release was assembled",
+        OWN_DEPLOYMENT: "this deployment was queued",
+    }.get(wanted.text, "")
+    limit = f"{what}, {in_utc(after)}" if what else in_utc(after)
+    began = latest.task.started
+    if began is None:
+        return ("begun", "unknown", f"after {limit}", "was deployed at a time that the server does not tell")
+    fault = f"was last deployed at {in_utc(began)}, wanted after {limit}" if began <= after else ""
+    return ("begun", in_utc(began), f"after {limit}", fault)
+
+
+def in_utc(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def check_blocked(version: str, defects: Sequence[str]) -> tuple[str, str, str, str]:
+    if not defects:
+        return ("blocked", "no", "no", "")
+    reasons = "; ".join(defects)
+    return ("blocked", reasons, "no", f"has the release {version}, whose progression is blocked: {reasons}")
+
+
+def check_active(found: Findings, allowed: str) -> tuple[str, str, str, str]:
+    """`paused` ones wait for a person, and may stand there when they are allowed to."""
+    others = [*found.active, *(() if allowed == "paused" else found.paused)]
+    wanted = "by none but what waits for a person" if allowed == "paused" else "no"
+    if others:
+        words = ", ".join(others)
+        verb = "is being replaced by" if found.latest is not None else "is being deployed:"
+        return ("being replaced", f"by {words}", wanted, f"{verb} {words}")
+    shown = "by " + ", ".join(found.paused) if found.paused else "no"
+    return ("being replaced", shown, wanted, "")
+
+
+# ---- generator/runtime/connection.py ----
+
+CONNECTION_GRAMMARS: Mapping[str, Callable[[Any], Any]] = {
+    "server": parse_server_url,
+    "api_key": parse_credential,
+}
+
+
+def connect(parameters: Any, limit: timedelta, *, transport: Any = None) -> Api:
+    """The server, account and space that the form names. `limit` is how long this step may have to wait at most."""
+    step = parameters.step
+    api = Api(
+        parameters.server,
+        parameters.api_key,
+        transport=transport or http_transport(parameters.ca_file or ""),
+        tell=step.log.info,
+    )
+    expiry = token_expiry(parameters.api_key)
+    if expiry is not None:
+        left = timedelta(seconds=expiry - api.wall_clock())
+        if left.total_seconds() <= 0:
+            step.fail(MISCONFIGURED, f"{parameters.label('api_key')}: the access token has expired")
+        if left < limit:
+            step.log.warning(
+                f"The access token ends in {spoken(left)}, but this step may wait for {spoken(limit)}: "
+                "after that the server refuses every request with 401."
+            )
+    api.space = find_space(api, parameters.space)
+    return api
+
+
+# ---- generator/runtime/destinations.py ----
+
+EVERY = "*"
+
+
+class LeftOut(Record):
+    """A place to which nothing can be deployed, and why."""
+
+    place: Place
+    reason: str
+
+
+class Destinations(Record):
+    places: Sequence[Place]
+    left_out: Sequence[LeftOut]
+
+
+def find_destinations(
+    api: Api,
+    project: Mapping[str, Any],
+    environments: Sequence[Mapping[str, Any]],
+    tenants: Optional[Sequence[str]],
+    own_tenant: str,
+) -> Destinations:
+    """Every environment with every tenant that is meant. `tenants` are names, `Set/Tag` and `*`; None or none is untenanted.
+
+    Raises NotFound for an unknown name, for a tag without a tenant, and when `*` means nobody.
+    """
+    mode = project.get("TenantedDeploymentMode") or "Untenanted"
+    # The parent's tenant is the field's own default: a project without tenants has no use for it.
+    if tenants and mode == "Untenanted" and [name.lower() for name in tenants] == [own_tenant.lower()]:
+        tenants = None
+    if not tenants:
+        if mode == "Tenanted":
+            raise StepFailure(
+                MISCONFIGURED, f"{project['Name']} is only deployed for tenants: name one, a tag, or *"
+            )
+        return Destinations([Place(project, environment, None) for environment in environments], [])
+    if mode == "Untenanted":
+        raise StepFailure(
+            MISCONFIGURED, f"{project['Name']} is not deployed for tenants, but the step names some"
+        )
+    chosen, takes_all = find_tenants(api, project, tenants)
+    places: list[Place] = []
+    left_out: list[LeftOut] = []
+    for environment in environments:
+        here = len(places)
+        for tenant in chosen:
+            place = Place(project, environment, tenant)
+            reason = why_not(place)
+            if not reason:
+                places.append(place)
+            elif not takes_all:
+                left_out.append(LeftOut(place, reason))
+        if takes_all and len(places) == here:
+            raise NotFound(f"no tenant is connected to {project['Name']} in {environment['Name']}")
+    return Destinations(places, left_out)
+
+
+def find_tenants(
+    api: Api, project: Mapping[str, Any], names: Sequence[str]
+) -> tuple[list[Mapping[str, Any]], bool]:
+    """The tenants that are meant, each once; and whether that is `*`, all that are connected to the project."""
+    if EVERY in names:
+        if len(names) > 1:
+            raise StepFailure(MISCONFIGURED, "* already means every connected tenant: remove the other lines")
+        connected = [
+            one for one in api.pages("tenants", projectId=project["Id"]) if is_connected(one, project)
+        ]
+        return connected, True
+    found: dict[str, Mapping[str, Any]] = {}
+    tags = [name for name in names if "/" in name]
+    for name in names:
+        if name not in tags:
+            tenant = find_named(api, "tenants", "tenant", name)
+            found.setdefault(tenant["Id"], tenant)
+    if tags:
+        for tenant in tenants_with(api, tags):
+            found.setdefault(tenant["Id"], tenant)
+    return list(found.values()), False
+
+
+def tenants_with(api: Api, tags: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Tenants with these tags: one of each set (source: docs, Tenant tags). A tag that nobody has is a mistake."""
+    everybody = list(api.pages("tenants"))
+    in_use = {tag.lower() for tenant in everybody for tag in tenant.get("TenantTags") or ()}
+    for tag in tags:
+        if tag.lower() not in in_use:
+            known = sorted({name for tenant in everybody for name in tenant.get("TenantTags") or ()})
+            raise NotFound("no tenant has the tag {!r} ({})".format(tag, hint_among(tag, known)))
+    wanted: dict[str, set[str]] = {}
+    for tag in tags:
+        wanted.setdefault(tag.lower().partition("/")[0], set()).add(tag.lower())
+    chosen = []
+    for tenant in everybody:
+        own = {tag.lower() for tag in tenant.get("TenantTags") or ()}
+        if all(alternatives & own for alternatives in wanted.values()):
+            chosen.append(tenant)
+    if not chosen:
+        raise NotFound("no tenant has all of these tags: " + ", ".join(tags))
+    return chosen
+
+
+def hint_among(name: str, names: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
+
+
+def is_connected(tenant: Mapping[str, Any], project: Mapping[str, Any]) -> bool:
+    return project["Id"] in (tenant.get("ProjectEnvironments") or {})
+
+
+def why_not(place: Place) -> str:
+    """Why nothing can be deployed for the place's tenant; "" when it can."""
+    tenant = place.tenant or {}
+    connected = (tenant.get("ProjectEnvironments") or {}).get(place.project["Id"])
+    if tenant.get("IsDisabled"):
+        return f"{tenant['Name']} is disabled"
+    if connected is None:
+        return f"{tenant['Name']} is not connected to {place.project['Name']}"
+    if place.environment["Id"] not in connected:
+        names = (
+            "no environment"
+            if not connected
+            else f"{len(connected)} other environment" + ("s" if len(connected) > 1 else "")
+        )
+        return f"{tenant['Name']} is connected to {place.project['Name']} in {names}, not in {place.environment['Name']}"
+    return ""
+
+
+# ---- generator/runtime/obstacles.py ----
+
+def defects_of(api: Api, release_id: str) -> list[str]:
+    """What blocks the progression of a release: its unresolved defects."""
+    items = api.get(f"releases/{release_id}/defects").get("Items") or ()
+    return [
+        str(one.get("Description") or "a defect without a description")
+        for one in items
+        if one.get("Status") == "Unresolved"
+    ]
+
+
+# ---- generator/runtime/once.py ----
+
+def own_queue_time(api: Api, step: Any) -> Optional[datetime]:
+    """When the running task was queued: by its variable, else by the server; None when neither tells."""
+    told = moment_or_none(step.variable("Octopus.Task.QueueTime"))
+    task = step.variable("Octopus.Task.Id")
+    if told is not None or not task or step.variable("Octopus.Web.ServerUri").rstrip("/") != api.url:
+        return told
+    found = api.by_ids("tasks", [task])
+    return Task(found[0]).queued if found else None
+
+
+# ---- generator/runtime/survey.py ----
+
+FEW = 3
+
+
+class Recall(Api):
+    """An Api that asks for everything once: for looking up names, where many lines name the same things."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._answers: dict[str, Any] = {}
+
+    def get(self, path: str, *, patience: Optional[float] = None, **query: Any) -> Any:
+        key = repr((path, sorted(query.items())))
+        if key not in self._answers:
+            self._answers[key] = self._api.get(path, patience=patience, **query)
+        return self._answers[key]
+
+
+def find_projects(api: Api, names: Iterable[str]) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+    """The projects by the names that people wrote, and a sentence for each that there is not."""
+    wanted = list(dict.fromkeys(names))
+    found: dict[str, Mapping[str, Any]] = {}
+    faults = []
+    everything = list(api.pages("projects")) if len(wanted) > FEW else None
+    for name in wanted:
+        try:
+            if everything is None:
+                found[name] = find_named(api, "projects", "project", name)
+                continue
+            match = best_match(everything, name)
+            if match is None:
+                raise NotFound(absence("project", name, [project["Name"] for project in everything]))
+            found[name] = match
+        except NotFound as missing:
+            faults.append(missing.sentence)
+    return found, faults
+
+
+class Spot(Record):
+    """A place, and why nothing can be deployed there; "" where it can."""
+
+    place: Place
+    impossible: str = ""
+
+
+def find_spots(
+    api: Api, wanted: Iterable[tuple[str, str, str]], own_tenant: str
+) -> dict[tuple[str, str, str], list[Spot]]:
+    """The places by (project, environment, tenant) as people wrote them; the tenant is a name, `Set/Tag`, `*`, or "".
+
+    A tenant that is named but not connected there makes an impossible one; of a tag or `*` only those count that are.
+    Raises one NotFound that tells every name that leads nowhere.
+    """
+    keys = list(dict.fromkeys(wanted))
+    recall = Recall(api)
+    projects, faults = find_projects(recall, [project for project, _, _ in keys])
+    environments = {}
+    for name in dict.fromkeys(environment for _, environment, _ in keys):
+        try:
+            environments[name] = find_named(recall, "environments", "environment", name)
+        except NotFound as missing:
+            faults.append(missing.sentence)
+    found: dict[tuple[str, str, str], list[Spot]] = {}
+    for key in keys:
+        project, environment, tenant = key
+        if project not in projects or environment not in environments:
+            continue
+        try:
+            found[key] = spots_for(recall, projects[project], environments[environment], tenant, own_tenant)
+        except StepFailure as failure:
+            if failure.kind != MISCONFIGURED:
+                raise
+            faults.append(failure.sentence)
+    if faults:
+        raise NotFound("; ".join(dict.fromkeys(faults)))
+    return found
+
+
+def spots_for(
+    api: Api, project: Mapping[str, Any], environment: Mapping[str, Any], tenant: str, own_tenant: str
+) -> list[Spot]:
+    there = find_destinations(api, project, [environment], [tenant] if tenant else None, own_tenant)
+    spots = [Spot(place) for place in there.places]
+    if "/" not in tenant:
+        return spots + [Spot(place, reason) for place, reason in there.left_out]
+    if not spots:
+        where = f"{project['Name']} in {environment['Name']}"
+        raise NotFound(f"no tenant with the tag {tenant} is connected to {where}")
+    return spots
+
+
+def cell_key(place: Place) -> str:
+    """One text for each project, environment and tenant."""
+    return f"{place.project['Id']} {place.environment['Id']} {place.tenant_id or ''}".rstrip()
+
+
+def cell_key_of(document: Mapping[str, Any]) -> str:
+    return f"{document['ProjectId']} {document['EnvironmentId']} {document.get('TenantId') or ''}".rstrip()
+
+
+def active_at(api: Api, places: Sequence[Place]) -> dict[str, list[Deployment]]:
+    """Those executing, cancelling, waiting for a person, or queued and due, by cell, oldest first. Scheduled ones are not."""
+    now = utc_now(api)
+    found = living_at(api, places)
+    return {cell: [one for one in some if one.task.is_active(now)] for cell, some in found.items()}
+
+
+def living_at(api: Api, places: Sequence[Place]) -> dict[str, list[Deployment]]:
+    """Those that have not ended, scheduled ones included, by cell, oldest first. Every place has its cell."""
+    found: dict[str, list[Deployment]] = {cell_key(place): [] for place in places}
+    if not places:
+        return found
+    projects = {place.project["Id"] for place in places}
+    query: dict[str, Any] = {
+        "project": only(place.project["Id"] for place in places),
+        "environment": only(place.environment["Id"] for place in places),
+        "tenant": only(place.tenant_id for place in places),
+    }
+    tasks: dict[str, Task] = {}
+    # The server filters by one project: of several, the tasks of all are read and sorted out here.
+    for item in api.pages("tasks", active="true", name="Deploy", **query):
+        task = Task(item)
+        if task.deployment_id and task.is_alive and item.get("ProjectId") in (None, *projects):
+            tasks[task.deployment_id] = task
+    for document in api.by_ids("deployments", list(tasks)) if tasks else ():
+        cell = cell_key_of(document)
+        if cell in found:
+            found[cell].append(Deployment(document, tasks[document["Id"]], api.web_link(document)))
+    for some in found.values():
+        some.sort(key=lambda deployment: deployment.number)
+    return found
+
+
+def only(values: Iterable[Optional[str]]) -> Optional[str]:
+    """The value if all are the same."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else None
+
+
+def latest_at(
+    api: Api,
+    places: Sequence[Place],
+    wanted: Callable[[Place, Deployment], bool] = lambda place, deployment: True,
+    prepare: Callable[[Sequence[Deployment]], None] = lambda deployments: None,
+) -> dict[str, Deployment]:
+    """By cell the newest `wanted` deployment that has ended and may have changed something; no entry where there is none.
+
+    `prepare` is called with those about which `wanted` may be asked next.
+
+    One list, newest first, has the deployments of all places (source: docs, API reference, deployments). Whatever was deployed
+    often lately is found on its first page; then it is asked for the others alone, so that these stand on the first page.
+    """
+    found: dict[str, Deployment] = {}
+    for group in alike(places):
+        left = {cell_key(place): place for place in group}
+        skip = 0
+        while left:
+            query = filters_of(list(left.values()))
+            take = PAGE_SIZE if len(left) > 1 else HISTORY_PAGE
+            page = api.get("deployments", skip=skip, take=take, **query)
+            items = page.get("Items") or []
+            before = len(left)
+            fitting = join_tasks(api, [item for item in items if cell_key_of(item) in left])
+            ended = [one for one in fitting if not one.task.is_alive and one.began]
+            prepare(ended)
+            for deployment in ended:
+                cell = cell_key_of(deployment.document)
+                if cell in left and wanted(left[cell], deployment):
+                    found[cell] = deployment
+                    del left[cell]
+            skip += len(items)
+            if not items or skip >= page.get("TotalResults", 0):
+                break
+            if len(left) < before:
+                skip = 0
+    return found
+
+
+def alike(places: Sequence[Place]) -> list[list[Place]]:
+    """Places that one list with filters can have: of one environment, all for tenants or all untenanted, not too many."""
+    groups: dict[str, list[Place]] = {}
+    for place in {cell_key(place): place for place in places}.values():
+        groups.setdefault(f"{place.environment['Id']} {place.tenant is None}", []).append(place)
+    return [
+        group[start : start + IDS_PER_REQUEST]
+        for group in groups.values()
+        for start in range(0, len(group), IDS_PER_REQUEST)
+    ]
+
+
+def filters_of(places: Sequence[Place]) -> dict[str, Any]:
+    """What every deployment at one of `places` satisfies, as filters for the list of deployments."""
+    query: dict[str, Any] = {
+        "projects": list(dict.fromkeys(place.project["Id"] for place in places)),
+        "environments": list(dict.fromkeys(place.environment["Id"] for place in places)),
+    }
+    tenants = list(dict.fromkeys(place.tenant_id for place in places))
+    # There is no filter for untenanted ones; many tenants would make the address too long.
+    if None not in tenants and len(tenants) <= MOST_TENANTS_IN_A_FILTER:
+        query["tenants"] = tenants
+    return query
+
+
 # ---- generator/runtime/tables.py ----
 
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -1627,116 +2311,237 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
 
 # ---- templates/steps/verify_deployment.py ----
 
-class Row(NamedTuple):
-    """One condition: what was found against what is wanted; `fault` is what is wrong, in words, "" when it holds."""
-
-    what: str
-    found: str
-    wanted: str
-    fault: str
+LONGEST_OUTPUT = 30_000
 
 
-@reads(version=parse_wanted_release, **CONNECTION_GRAMMARS)
+class Subject(Record):
+    """One place with what is demanded there. `reference`: the same place in the environment that the version is taken from."""
+
+    spot: Spot
+    demands: Demands
+    reference: Optional[Spot]
+
+
+def parse_projects(lines: Sequence[str]) -> tuple[Clause, ...]:
+    return parse_clauses(condition_table(), lines)
+
+
+@reads(
+    version=parse_version_rule,
+    deployed_after=parse_since,
+    projects=parse_projects,
+    **CONNECTION_GRAMMARS,
+)
 def main(parameters: Parameters) -> None:
     step: Step = parameters.step
-    wanted = parameters.version and parameters.version.resolved(step.variable("Octopus.Release.Number"))
+    clauses = with_defaults(parameters)
     api = connect(parameters, timedelta())
-    place = find_place(api, parameters.project, parameters.environment, parameters.tenant)
-    # In this order: one that ends between the two reads is then seen as active, and never overlooked.
-    active = active_deployments(api, place)
-    latest = find_latest(api, place)
-    version = read_release_of(api, latest)["Version"] if latest else ""
-    rows = check_all(api, latest, active, version=version, wanted=wanted, max_age=parameters.max_age)
-    show(step, place, latest, version, rows)
-    faults = [row.fault for row in rows if row.fault]
-    if not faults:
-        step.log.highlight(f"Verified: {place} is at {version}" + (f", {latest.link}" if latest else ""))
-    elif parameters.on_mismatch == "warn":
-        step.log.warning(f"{place} {'; '.join(faults)}")
-    else:
-        step.fail(REFUSED, f"{place} {'; '.join(faults)}")
-
-
-def check_all(
-    api: Api,
-    latest: Optional[Deployment],
-    active: list[Deployment],
-    *,
-    version: str,
-    wanted: Optional[ReleaseChoice],
-    max_age: Optional[timedelta],
-) -> list[Row]:
-    """Every condition, the unmet ones with their fault."""
-    if latest is None:
-        rows = [Row("deployed", "never", "yes", "has never been deployed")]
-    else:
-        rows = [check_state(latest, version)]
-        if wanted is not None:
-            rows.append(check_version(version, wanted))
-        if max_age is not None:
-            rows.append(check_age(api, latest, max_age))
-    return [*rows, check_active(api, active)]
-
-
-def check_state(latest: Deployment, version: str) -> Row:
-    state = latest.task.state
-    fault = (
-        "" if state == "Success" else f"ended as {state} at its last deployment ({version}, {latest.link})"
-    )
-    return Row("state", state, "Success", fault)
-
-
-def check_version(version: str, wanted: ReleaseChoice) -> Row:
-    fault = "" if wanted.admits(version) else f"is at {version}, wanted {wanted}"
-    return Row("release", version, str(wanted), fault)
-
-
-def check_age(api: Api, latest: Deployment, max_age: timedelta) -> Row:
-    limit = f"at most {spoken(max_age)}"
-    if latest.task.completed is None:
-        return Row("age", "unknown", limit, "was deployed at a time that the server does not tell")
-    age = utc_now(api) - latest.task.completed
-    fault = f"was deployed {spoken(age)} ago, wanted {limit}" if age > max_age else ""
-    return Row("age", spoken(age), limit, fault)
-
-
-def check_active(api: Api, active: list[Deployment]) -> Row:
-    if not active:
-        return Row("being replaced", "no", "no", "")
-    others = ", ".join(
-        "{} ({}, {})".format(read_release_of(api, other)["Version"], other.task.state, other.link or other.id)
-        for other in active
-    )
-    return Row("being replaced", f"by {others}", "no", f"is being replaced by {others}")
-
-
-def show(step: Step, place: Place, latest: Optional[Deployment], version: str, rows: list[Row]) -> None:
-    """The table in the log, the outputs, and the rows for the result file."""
-    cells: list[Any] = [(row.what, row.found, row.wanted, "no" if row.fault else "yes") for row in rows]
-    step.log.info(str(place))
-    for line in table_lines(("condition", "found", "wanted", "met"), cells):
-        step.log.info(line)
-    step.output("Verified", str(not any(row.fault for row in rows)))
-    step.output("Version", version)
-    step.output("State", latest.task.state if latest else "")
-    step.output("DeploymentId", latest.id if latest else "")
-    step.output("Link", latest.link if latest else "")
-    step.output("Faults", "\n".join(row.fault for row in rows if row.fault))
-    step.result["conditions"] = [
-        {"condition": row.what, "found": row.found, "wanted": row.wanted, "met": not row.fault}
-        for row in rows
+    subjects = find_subjects(api, step, clauses)
+    numbers = ReleaseNumbers(api)
+    found = investigate(api, step, subjects, numbers)
+    rows = [
+        row
+        for subject, findings in zip(subjects, found)
+        for row in check_place(subject.spot.place, subject.demands, findings)
     ]
+    show(step, subjects, found, rows)
+    judge(step, parameters.on_mismatch == "warn", subjects, found, rows)
+
+
+def with_defaults(parameters: Parameters) -> list[Clause]:
+    """The form's own project, and the lines, each with everything that it leaves to the form."""
+    form = {
+        "environment": parameters.environment,
+        "tenant": parameters.tenant or "",
+        "version": parameters.version,
+        "state": parameters.state,
+        "active": parameters.active,
+        "max_age": parameters.max_age,
+        "deployed_after": parameters.deployed_after,
+        "blocked": parameters.blocked,
+    }
+    clauses = [Clause(0, parameters.project, form)]
+    for clause in parameters.projects or ():
+        clauses.append(clause._replace(values={**form, **clause.values}))
+    return clauses
+
+
+def find_subjects(api: Api, step: Step, clauses: Sequence[Clause]) -> list[Subject]:
+    """Every place that is meant, each with its demands; all names that lead nowhere are told together."""
+    own_tenant = step.variable("Octopus.Deployment.Tenant.Name")
+    own_number = step.variable("Octopus.Release.Number")
+    wanted: list[tuple[str, str, str]] = []
+    for clause in clauses:
+        wanted.append((clause.subject, clause.values["environment"], clause.values["tenant"]))
+        rule = clause.values["version"]
+        if rule is not None and rule.reference:
+            wanted.append((clause.subject, rule.reference, clause.values["tenant"]))
+    spots = find_spots(api, wanted, own_tenant)
+    subjects = []
+    for clause in clauses:
+        values = dict(clause.values)
+        environment, tenant = values.pop("environment"), values.pop("tenant")
+        rule = values["version"]
+        references: Mapping[Optional[str], Spot] = {}
+        if rule is not None and rule.choice is not None:
+            values["version"] = rule._replace(choice=rule.choice.resolved(own_number))
+        if rule is not None and rule.reference:
+            there = spots[clause.subject, rule.reference, tenant]
+            references = {spot.place.tenant_id: spot for spot in there}
+        for spot in spots[clause.subject, environment, tenant]:
+            subjects.append(Subject(spot, Demands(**values), references.get(spot.place.tenant_id)))
+    return subjects
+
+
+def investigate(api: Api, step: Step, subjects: Sequence[Subject], numbers: ReleaseNumbers) -> list[Findings]:
+    """What is at every place, by some lists for all of them."""
+    possible = [subject.spot.place for subject in subjects if not subject.spot.impossible]
+    # In this order: one that ends between the two reads is then seen as active, and never overlooked.
+    active = active_at(api, possible)
+    latest = latest_at(api, possible)
+    references = latest_at(
+        api,
+        [one.reference.place for one in subjects if one.reference and not one.reference.impossible],
+        lambda place, deployment: deployment.task.state == "Success",
+    )
+    everything = [*latest.values(), *references.values(), *(one for some in active.values() for one in some)]
+    numbers.learn(everything)
+    moments = own_moments(api, step, subjects)
+    found = []
+    for subject in subjects:
+        cell = cell_key(subject.spot.place)
+        last, others = latest.get(cell), active.get(cell, [])
+        compared = references.get(cell_key(subject.reference.place)) if subject.reference else None
+        after = subject.demands.deployed_after
+        found.append(
+            Findings(
+                latest=last,
+                version=numbers.of(last) if last else "",
+                active=[named(one, numbers) for one in others if not one.task.is_paused],
+                paused=[named(one, numbers) for one in others if one.task.is_paused],
+                reference=numbers.of(compared) if compared else "",
+                after=(after.moment or moments[after.text]) if after else None,
+                defects=defects_of(api, last.release_id)
+                if last and subject.demands.blocked == "refused"
+                else (),
+                now=utc_now(api),
+                impossible=subject.spot.impossible,
+            )
+        )
+    return found
+
+
+def own_moments(api: Api, step: Step, subjects: Sequence[Subject]) -> dict[str, datetime]:
+    """When the release and the deployment of the running task were made, as far as somebody asks."""
+    asked = [one.demands.deployed_after for one in subjects if one.demands.deployed_after]
+    moments: dict[str, datetime] = {}
+    for word in sorted({since.text for since in asked if since.moment is None}):
+        moment = own_release_time(api, step) if word == OWN_RELEASE else own_queue_time(api, step)
+        if moment is None:
+            step.fail(
+                MISCONFIGURED, f"{word!r}: there is none here, or the server does not tell when it was made"
+            )
+        moments[word] = moment
+    return moments
+
+
+def own_release_time(api: Api, step: Step) -> Optional[datetime]:
+    """When the release of the running deployment was assembled; None in a runbook, which has none."""
+    release = step.variable("Octopus.Release.Id")
+    return moment_or_none(api.get(f"releases/{release}").get("Assembled")) if release else None
+
+
+def named(deployment: Deployment, numbers: ReleaseNumbers) -> str:
+    state = deployment.task.state + (", waits for a person" if deployment.task.is_paused else "")
+    return f"{numbers.of(deployment)} ({state}, {deployment.link or deployment.id})"
+
+
+def show(step: Step, subjects: Sequence[Subject], found: Sequence[Findings], rows: Sequence[Row]) -> None:
+    """The table in the log, the outputs, and the rows for the result file."""
+    columns = ("condition", "found", "wanted", "met")
+    if len(subjects) == 1:
+        step.log.info(str(subjects[0].spot.place))
+        lines = table_lines(columns, [row.cells() for row in rows])
+    else:
+        lines = table_lines(("where", *columns), [(str(row.place), *row.cells()) for row in rows])
+    for line in lines:
+        step.log.info(line)
+    latest = [findings.latest for findings in found if findings.latest is not None]
+    conditions = [row.to_json() for row in rows]
+    text = as_text(conditions)
+    if len(text) > LONGEST_OUTPUT:
+        text = as_text([one for one in conditions if not one["met"]])
+    step.output("Verified", str(not any(row.fault for row in rows)))
+    step.output("Version", joined_once(findings.version for findings in found))
+    step.output("State", joined_once(one.task.state for one in latest))
+    step.output("DeploymentId", joined_once(one.id for one in latest))
+    step.output("Link", joined_once(one.link for one in latest))
+    step.output("Faults", "\n".join(sentences(rows, with_place=len(subjects) > 1)))
+    step.output("Conditions", text)
+    step.result["conditions"] = conditions
+
+
+def joined_once(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(text for text in texts if text))
+
+
+def as_text(conditions: Sequence[Mapping[str, Any]]) -> str:
+    import json
+
+    return json.dumps(conditions, ensure_ascii=False)
+
+
+def sentences(rows: Sequence[Row], *, with_place: bool) -> list[str]:
+    return [f"{row.place} {row.fault}" if with_place else row.fault for row in rows if row.fault]
+
+
+def judge(
+    step: Step, warns: bool, subjects: Sequence[Subject], found: Sequence[Findings], rows: Sequence[Row]
+) -> None:
+    """The line that matters, or the failure with every row that is not met."""
+    faults = sentences(rows, with_place=True)
+    if not faults:
+        tell_verified(step, subjects, found, rows)
+        return
+    words = "; ".join(faults)
+    if len(subjects) == 1:
+        place = subjects[0].spot.place
+        words = f"{place} {'; '.join(sentences(rows, with_place=False))}"
+    else:
+        bad = len({cell_key(row.place) for row in rows if row.fault})
+        words = f"{bad} of {len(subjects)} are not as wanted: {words}"
+    if not warns:
+        step.fail(REFUSED, words)
+    for fault in faults if len(subjects) > 1 else [words]:
+        step.log.warning(fault)
+
+
+def tell_verified(
+    step: Step, subjects: Sequence[Subject], found: Sequence[Findings], rows: Sequence[Row]
+) -> None:
+    if len(subjects) > 1:
+        step.log.highlight(f"Verified: {len(rows)} conditions at {len(subjects)} places")
+        return
+    [subject], [findings] = subjects, found
+    link = f", {findings.latest.link}" if findings.latest else ""
+    at = f"is at {findings.version}" if findings.version else "is not deployed, and nothing is on its way"
+    step.log.highlight(f"Verified: {subject.spot.place} {at}{link}")
 
 
 # ---- The form: one row a parameter ----
 
-STEP = {"name": "Octopus - Verify Deployment", "spec": "step_templates/verify-deployment.yaml", "id": "cbe89e34-e169-4895-b3f5-d21f03eebe63", "revision": 1}
+STEP = {"name": "Octopus - Verify Deployment", "spec": "step_templates/verify-deployment.yaml", "id": "cbe89e34-e169-4895-b3f5-d21f03eebe63", "revision": 2}
 PARAMETERS = (
     {"key": "project", "variable": "VerifyDeployment.Project", "label": "Project", "type": "text", "required": True, "choices": None},
     {"key": "environment", "variable": "VerifyDeployment.Environment", "label": "Environment", "type": "text", "required": True, "choices": None},
     {"key": "tenant", "variable": "VerifyDeployment.Tenant", "label": "Tenant", "type": "text", "required": False, "choices": None},
     {"key": "version", "variable": "VerifyDeployment.Version", "label": "Version", "type": "text", "required": False, "choices": None},
+    {"key": "state", "variable": "VerifyDeployment.State", "label": "How it must have ended", "type": "choice", "required": True, "choices": {"success": "It has succeeded", "ended": "It has ended, however", "any": "It need not have been deployed at all"}},
+    {"key": "active", "variable": "VerifyDeployment.Active", "label": "What may be on its way there", "type": "choice", "required": True, "choices": {"nothing": "Nothing", "paused": "Only what waits for a person", "anything": "Anything"}},
     {"key": "max_age", "variable": "VerifyDeployment.MaxAge", "label": "Not older than", "type": "duration", "required": False, "choices": None},
+    {"key": "deployed_after", "variable": "VerifyDeployment.DeployedAfter", "label": "Deployed after", "type": "text", "required": False, "choices": None},
+    {"key": "blocked", "variable": "VerifyDeployment.Blocked", "label": "Blocked progression", "type": "choice", "required": True, "choices": {"allowed": "Does not matter", "refused": "The release there must not be blocked"}},
+    {"key": "projects", "variable": "VerifyDeployment.Projects", "label": "More projects", "type": "lines", "required": False, "choices": None},
     {"key": "on_mismatch", "variable": "VerifyDeployment.OnMismatch", "label": "When it does not hold", "type": "choice", "required": True, "choices": {"fail": "Fail this step", "warn": "Warn and go on"}},
     {"key": "server", "variable": "VerifyDeployment.Server", "label": "Server", "type": "text", "required": True, "choices": None},
     {"key": "api_key", "variable": "VerifyDeployment.ApiKey", "label": "API key or access token", "type": "secret", "required": True, "choices": None},

@@ -181,6 +181,13 @@ class ReleaseNumbers:
             self._known[deployment.release_id] = read_release_of(self._api, deployment)["Version"]
         return self._known[deployment.release_id]
 
+    def learn(self, deployments: Sequence[Deployment]) -> None:
+        """Asks at once for all those that are not known yet."""
+        unknown = [one.release_id for one in deployments if one.release_id not in self._known]
+        if unknown:
+            for release in self._api.by_ids("releases", unknown):
+                self._known[release["Id"]] = release["Version"]
+
 
 def read_release_of(api: Api, deployment: Deployment) -> Mapping[str, Any]:
     """The release; of a runbook run its snapshot, with the name as `Version`."""

@@ -63,12 +63,7 @@ class Obstacles:
         return any(place.holds(one) for one in self.api.pages(f"releases/{release['Id']}/deployments"))
 
     def defects(self, release: Mapping[str, Any]) -> list[str]:
-        items = self.api.get(f"releases/{release['Id']}/defects").get("Items") or ()
-        return [
-            str(one.get("Description") or "a defect without a description")
-            for one in items
-            if one.get("Status") == "Unresolved"
-        ]
+        return defects_of(self.api, release["Id"])
 
     def missing_packages(self, release: Mapping[str, Any]) -> list[str]:
         """Packages that their feed no longer has. Servers that cannot tell are believed to have them."""
@@ -143,3 +138,13 @@ def update_snapshot(api: Api, release: Mapping[str, Any]) -> None:
                 raise
             api.sleep(max(SNAPSHOT_PAUSE, min(error.retry_after, LONGEST_SNAPSHOT_PAUSE)))
     raise StepFailure(GAVE_UP, f"the variables of {release['Version']} could not be refreshed")
+
+
+def defects_of(api: Api, release_id: str) -> list[str]:
+    """What blocks the progression of a release: its unresolved defects."""
+    items = api.get(f"releases/{release_id}/defects").get("Items") or ()
+    return [
+        str(one.get("Description") or "a defect without a description")
+        for one in items
+        if one.get("Status") == "Unresolved"
+    ]

@@ -20,7 +20,7 @@ def parse_options(table: Mapping[str, Option], pairs: Mapping[str, str]) -> dict
     values = {name: option.default for name, option in table.items()}
     faults = []
     for written, text in pairs.items():
-        name = "_".join(written.lower().replace("-", " ").replace("_", " ").split())
+        name = option_name(written)
         if name not in table:
             faults.append(f"there is no option {written!r} ({near_option(name, list(table))})")
             continue
@@ -31,6 +31,11 @@ def parse_options(table: Mapping[str, Option], pairs: Mapping[str, str]) -> dict
     if faults:
         raise ValueError("; ".join(faults))
     return values
+
+
+def option_name(written: str) -> str:
+    """How a table spells what people write with blanks, hyphens or capitals."""
+    return "_".join(written.lower().replace("-", " ").replace("_", " ").split())
 
 
 def near_option(name: str, names: Sequence[str]) -> str:
@@ -44,7 +49,7 @@ def one_of(*words: str) -> Callable[[str], str]:
     """Reads one of `words`; blanks, hyphens and case do not matter."""
 
     def parse(text: str) -> str:
-        word = "_".join(text.lower().replace("-", " ").replace("_", " ").split())
+        word = option_name(text)
         if word not in words:
             raise ValueError(f"{text!r} is none of: {', '.join(words)}")
         return word

@@ -1,292 +1,172 @@
-"""Waits until a deployment of another project has come as far as wanted."""
+"""Waits until deployments of other projects have come as far as wanted: all of them, or any."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Optional, Sequence
+from typing import Any, Mapping, Sequence
 
-from generator.runtime.activities import StepState, find_step, has_come_to
 from generator.runtime.api import Api
+from generator.runtime.awaited import STEP_GOALS, Awaited, Goal, awaited_table, parse_admitted
+from generator.runtime.clauses import Clause, parse_clauses
 from generator.runtime.connection import CONNECTION_GRAMMARS, connect
-from generator.runtime.deployments import (
-    Deployment,
-    ReleaseNumbers,
-    active_deployments,
-    find_latest,
-    find_successor,
-)
-from generator.runtime.lookup import Place, find_place
-from generator.runtime.moments import spoken
+from generator.runtime.once import own_queue_time
 from generator.runtime.parameters import Parameters, reads
-from generator.runtime.record import Record
-from generator.runtime.releases import ReleaseChoice, parse_wanted_release
-from generator.runtime.step import (
-    CANCELLED,
-    CHILD_FAILED,
-    MISCONFIGURED,
-    REFUSED,
-    REFUSED_BY_SERVER,
-    TIMED_OUT,
-    Step,
-)
-from generator.runtime.tasks import Task, utc_now
-from generator.runtime.waiting import Limits, Waiter, Watch, cause_of_failure, poll_interval
-
-STEP_GOALS = ("reached_step", "passed_step")
+from generator.runtime.step import MISCONFIGURED, TIMED_OUT, Step
+from generator.runtime.survey import find_spots
+from generator.runtime.tasks import utc_now
+from generator.runtime.vigil import Vigil, WaitTerms, describe_awaited
+from generator.runtime.wait_graph import Lookout
+from generator.runtime.waiting import Limits
 
 
-class Goal(Record):
-    """What is waited for, where, and of which release."""
-
-    place: Place
-    until: str
-    step_name: str
-    passes_skipped: bool
-    wanted: Optional[ReleaseChoice]
-    max_age: Optional[timedelta]
-
-    def __str__(self) -> str:
-        return {
-            "ended": "has ended",
-            "succeeded": "has succeeded",
-            "reached_step": f"has reached the step {self.step_name}",
-            "passed_step": f"has passed the step {self.step_name}",
-            "idle": "is idle",
-        }[self.until]
-
-    def is_met_by(self, steps: Sequence[StepState]) -> bool:
-        state = find_step(list(steps), self.step_name)
-        skipped = state is not None and state.status == "Skipped"
-        return has_come_to(state, passed=self.until == "passed_step") or (skipped and self.passes_skipped)
-
-    def is_lost_for(self, watch: Watch) -> bool:
-        """Whether this task can no longer meet the goal: it has ended, or the step was skipped or did not succeed."""
-        state = find_step(watch.steps, self.step_name)
-        settled = state is not None and state.status in ("Skipped", "Failed", "Canceled")
-        return not watch.is_alive or (settled and not self.is_met_by(watch.steps))
+def parse_projects(lines: Sequence[str]) -> tuple[Clause, ...]:
+    return parse_clauses(awaited_table(), lines)
 
 
-class Vigil:
-    """One wait with everything it needs; `spent` is the unpaused time of all deployments that were followed one after another."""
-
-    def __init__(self, parameters: Parameters, api: Api, goal: Goal) -> None:
-        self.parameters = parameters
-        self.step: Step = parameters.step
-        self.api = api
-        self.goal = goal
-        self.numbers = ReleaseNumbers(api)
-        self.spent = timedelta()
-
-    def matches(self, deployment: Deployment) -> bool:
-        """Whether the deployment is one of those that count, by its release and its age."""
-        task, max_age = deployment.task, self.goal.max_age
-        ended = task.completed if not task.is_alive else None
-        if max_age is not None and ended is not None and utc_now(self.api) - ended > max_age:
-            return False
-        return self.goal.wanted is None or self.goal.wanted.admits(self.numbers.of(deployment))
-
-    def find_active(self) -> list[Deployment]:
-        return [one for one in active_deployments(self.api, self.goal.place) if self.matches(one)]
-
-    def label(self, deployment: Deployment) -> str:
-        return f"{self.numbers.of(deployment)} of {self.goal.place}"
-
-    def limits(self) -> Limits:
-        """What is left of both limits together bounds each."""
-        parameters = self.parameters
-        queue, run = parameters.queue_limit, parameters.run_limit
-        left = max(timedelta(), queue + run - self.spent)
-        return Limits(min(queue, left), min(run, left))
-
-    def follow(self, deployments: Sequence[Deployment]) -> tuple[list[Watch], list[Watch]]:
-        """The watches of these deployments as the goal was met or could no longer be, and those whose limit has come."""
-        watches = [Watch(self.label(one), one.task.id, one.link) for one in deployments]
-        for watch in watches:
-            self.step.log.info(f"Following {watch}")
-        waiter = Waiter(self.api, self.step.log, watches, self.limits())
-        if self.goal.until in STEP_GOALS:
-            waiter.stop = lambda seen: (
-                any(self.goal.is_met_by(watch.steps) for watch in seen)
-                or all(self.goal.is_lost_for(watch) for watch in seen)
-                or not waiter.shows_details
-            )
-        late = waiter.wait()
-        self.spent += timedelta(seconds=max(watch.in_queue + watch.running for watch in watches))
-        if self.goal.until in STEP_GOALS:
-            for watch in watches:
-                if watch.detailed_at < watch.changed_at and not watch.is_alive:
-                    waiter.read_details(watch)
-            if not waiter.shows_details:
-                self.step.fail(REFUSED_BY_SERVER, "the steps of the task cannot be read: that takes TaskView")
-        return watches, late
-
-    def report(self, deployment: Optional[Deployment], state: str, words: str, status: str = "") -> None:
-        """The goal is met: the line that matters, and the outputs."""
-        self.step.log.highlight(words)
-        self.set_outputs(deployment, state, status)
-
-    def set_outputs(
-        self, deployment: Optional[Deployment], state: str, status: str = "", timed_out: bool = False
-    ) -> None:
-        self.step.output("State", state)
-        self.step.output("Version", self.numbers.of(deployment) if deployment else "")
-        self.step.output("DeploymentId", deployment.id if deployment else "")
-        self.step.output("TaskId", deployment.task.id if deployment else "")
-        self.step.output("Link", deployment.link if deployment else "")
-        self.step.output("StepStatus", status)
-        self.step.output("TimedOut", str(timed_out))
-
-    def time_out(self, deployment: Optional[Deployment], state: str, words: str) -> None:
-        parameters = self.parameters
-        self.set_outputs(deployment, state, timed_out=True)
-        if parameters.on_timeout == "fail":
-            self.step.fail(TIMED_OUT, words)
-        self.step.log.warning(f"Timed out, and going on as told: {words}")
-
-
-@reads(release=parse_wanted_release, **CONNECTION_GRAMMARS)
+@reads(release=parse_admitted, projects=parse_projects, **CONNECTION_GRAMMARS)
 def main(parameters: Parameters) -> None:
     step: Step = parameters.step
-    if parameters.until in STEP_GOALS and not parameters.step_name:
-        step.fail(MISCONFIGURED, f"{parameters.label('step_name')}: a value is required to wait for a step")
-    if parameters.until not in STEP_GOALS and parameters.step_name:
-        step.fail(MISCONFIGURED, f"{parameters.label('step_name')}: only a wait for a step can have one")
-    api = connect(parameters, parameters.queue_limit + parameters.run_limit)
-    place = find_place(api, parameters.project, parameters.environment, parameters.tenant)
-    wanted = parameters.release and parameters.release.resolved(step.variable("Octopus.Release.Number"))
-    goal = Goal(
-        place,
-        parameters.until,
-        parameters.step_name or "",
-        parameters.if_skipped == "pass",
-        wanted,
-        parameters.max_age,
-    )
-    step.log.info(f"Waiting until {place} {goal}" + (f" (release {wanted})" if wanted else ""))
-    vigil = Vigil(parameters, api, goal)
-    if goal.until == "idle":
-        wait_until_idle(vigil)
-    else:
-        wait_for_goal(vigil)
+    clauses = with_defaults(parameters)
+    check_steps(parameters, clauses)
+    limits = Limits(parameters.queue_limit, parameters.run_limit)
+    api = connect(parameters, limits.queue + limits.run)
+    terms = WaitTerms(limits, parameters.how_many == "any", parameters.on_timeout == "warn")
+    everything = find_awaited(api, step, clauses)
+    for one in everything:
+        wanted = f" (release {one.goal.wanted})" if one.goal.wanted else ""
+        step.log.info(f"Waiting until {one.goal.place} {one.goal}{wanted}")
+    if len(everything) > 1:
+        step.log.info("Any one of these will do." if terms.needs_any else "All of these are wanted.")
+    vigil = Vigil(api, step.log, everything, terms, lookout=Lookout(api, step))
+    try:
+        vigil.keep()
+    finally:
+        set_outputs(step, vigil)
+    conclude(step, vigil)
 
 
-def wait_until_idle(vigil: Vigil) -> None:
-    """Until nothing that counts is active; what becomes active meanwhile is waited for as well."""
-    place = vigil.goal.place
-    while True:
-        active = vigil.find_active()
-        if not active:
-            vigil.report(None, "Idle", f"{place} is idle.")
-            return
-        _, late = vigil.follow(active)
-        if late:
-            words = f"{late[0]} keeps {place} busy: {late[0].state_in_words()}"
-            vigil.time_out(one_of(active, late[0]), "Active", words)
-            return
+# --- what is awaited -----------------------------------------------------------------------------------------------
 
 
-def wait_for_goal(vigil: Vigil) -> None:
-    deployments = vigil.find_active()
-    if not deployments:
-        latest = find_latest(vigil.api, vigil.goal.place, vigil.matches)
-        latest = latest or await_first(vigil)
-        if latest is None:
-            return
-        deployments = [latest]
-    while True:
-        watches, late = vigil.follow(deployments)
-        followed = [
-            one._replace(task=watch.task)
-            for one, watch in zip(deployments, watches)
-            if watch.task is not None
-        ]
-        if late:
-            words = f"{late[0]} has not come as far: {late[0].state_in_words()}, but {vigil.goal} was wanted"
-            deployment = one_of(followed, late[0])
-            vigil.time_out(deployment, deployment.task.state, words)
-            return
-        if vigil.goal.until in STEP_GOALS:
-            for one, watch in zip(followed, watches):
-                if vigil.goal.is_met_by(watch.steps):
-                    status = status_of(vigil.goal, watch)
-                    words = f"{watch}: {vigil.goal.step_name} is {status}"
-                    vigil.report(one, one.task.state, words, status)
-                    return
-        newest, watch = max(zip(followed, watches), key=lambda pair: pair[0].number)
-        successor = find_successor(vigil.api, vigil.goal.place, newest)
-        if successor is None or not vigil.matches(successor):
-            judge_end(vigil, newest, watch, successor)
-            return
-        vigil.step.log.info(f"{watch} was superseded.")
-        deployments = [successor]
+def with_defaults(parameters: Parameters) -> list[Clause]:
+    """The form's own project, and the lines, each with everything that it leaves to the form."""
+    form = {
+        "environment": parameters.environment,
+        "tenant": parameters.tenant or "",
+        "until": parameters.until,
+        "step": parameters.step_name or "",
+        "if_skipped": parameters.if_skipped,
+        "release": parameters.release,
+        "max_age": parameters.max_age,
+        "counts": parameters.counts,
+        "when_none": parameters.when_none,
+    }
+    clauses = [Clause(0, parameters.project, form)]
+    for clause in parameters.projects or ():
+        said = clause.values
+        if said.get("until") and said["until"] not in STEP_GOALS and "step" not in said:
+            said = {**said, "step": ""}
+        clauses.append(
+            clause._replace(values={**form, **said, "until": said.get("until") or parameters.until})
+        )
+    return clauses
 
 
-def one_of(deployments: Sequence[Deployment], watch: Watch) -> Deployment:
-    [found] = [one for one in deployments if one.task.id == watch.task_id]
-    return found
+def check_steps(parameters: Parameters, clauses: Sequence[Clause]) -> None:
+    """A wait for a step names one, and only such a wait does."""
+    label, faults = parameters.label("step_name"), []
+    for clause in clauses:
+        where = (
+            f"{parameters.label('projects')}: line {clause.number} ({clause.subject}): step"
+            if clause.number
+            else label
+        )
+        if clause.values["until"] in STEP_GOALS and not clause.values["step"]:
+            faults.append(f"{where}: a value is required to wait for a step")
+        if clause.values["until"] not in STEP_GOALS and clause.values["step"]:
+            faults.append(f"{where}: only a wait for a step can have one")
+    if faults:
+        parameters.step.fail(MISCONFIGURED, "; ".join(faults))
 
 
-def status_of(goal: Goal, watch: Watch) -> str:
-    state = find_step(watch.steps, goal.step_name)
-    return state.status if state else ""
+def find_awaited(api: Api, step: Step, clauses: Sequence[Clause]) -> list[Awaited]:
+    """Every place that is meant with its goal; all names that lead nowhere are told together."""
+    keys = [(one.subject, one.values["environment"], one.values["tenant"]) for one in clauses]
+    spots = find_spots(api, keys, step.variable("Octopus.Deployment.Tenant.Name"))
+    own_number = step.variable("Octopus.Release.Number")
+    cutoffs = {
+        "last": None,
+        "active": utc_now(api),
+        "since_queued": own_queue_time(api, step)
+        if any(one.values["counts"] == "since_queued" for one in clauses)
+        else None,
+    }
+    everything = []
+    for clause, key in zip(clauses, keys):
+        values = clause.values
+        for spot in spots[key]:
+            goal = Goal(
+                place=spot.place,
+                until=values["until"],
+                step=values["step"],
+                passes_skipped=values["if_skipped"] == "pass",
+                wanted=values["release"] and values["release"].resolved(own_number),
+                max_age=values["max_age"],
+                cutoff=cutoffs[values["counts"]],
+                when_none=values["when_none"],
+                impossible=spot.impossible,
+            )
+            everything.append(Awaited(goal))
+    return everything
 
 
-def judge_end(vigil: Vigil, deployment: Deployment, watch: Watch, successor: Optional[Deployment]) -> None:
-    """The newest of those that were followed has ended, or can no longer meet the goal."""
-    goal, state = vigil.goal, deployment.task.state
-    status = status_of(goal, watch)
-    if goal.until == "ended" or (goal.until == "succeeded" and state == "Success"):
-        vigil.report(deployment, state, f"{watch}: {watch.state_in_words()}")
+# --- telling -------------------------------------------------------------------------------------------------------
+
+
+def set_outputs(step: Step, vigil: Vigil) -> None:
+    """Of several places the values are parted by commas; `Awaited` has everything by place."""
+    places = [describe_awaited(one, vigil.numbers) for one in vigil.everything]
+    if not any(one.outcome for one in vigil.everything):
         return
-    vigil.set_outputs(deployment, state, status)
-    if successor is not None:
-        number = vigil.numbers.of(successor)
-        vigil.step.fail(CANCELLED, f"{watch} was superseded by {number}: {successor.link or successor.id}")
-    kind = CANCELLED if state == "Canceled" else CHILD_FAILED
-    if goal.until == "succeeded":
-        cause = cause_of_failure(watch)
-        vigil.step.fail(kind, f"{watch}: {state}" + (f": {cause}" if cause else ""))
-    if status:
-        vigil.step.fail(kind, f"{watch}: the step {goal.step_name} is {status}, and the task is {state}")
-    names = ", ".join(step.name for step in watch.steps) or "none"
-    vigil.step.fail(kind, f"{watch} ended as {state} without the step {goal.step_name}; its steps: {names}")
+    step.result["awaited"] = places
+    for output, field in (
+        ("State", "state"),
+        ("Version", "version"),
+        ("DeploymentId", "deployment"),
+        ("TaskId", "task"),
+        ("Link", "link"),
+        ("StepStatus", "step_status"),
+    ):
+        step.output(output, ", ".join(place[field] for place in places if place[field]))
+    step.output("TimedOut", str(any(place["timed_out"] for place in places)))
+    step.output("Awaited", as_text(places))
 
 
-def await_first(vigil: Vigil) -> Optional[Deployment]:
-    """Nothing that counts was ever deployed: the first one that appears, or None when the step is to go on without."""
-    goal, api, parameters = vigil.goal, vigil.api, vigil.parameters
-    if parameters.when_none != "wait":
-        words = f"{goal.place} has no deployment that counts"
-        if parameters.when_none == "fail":
-            vigil.set_outputs(None, "None")
-            vigil.step.fail(REFUSED, words)
-        vigil.report(None, "None", f"{words}, and is not waited for.")
-        return None
-    vigil.step.log.waiting(f"There is no deployment of {goal.place} that counts: waiting for one to appear.")
-    begun = api.clock()
-    limit = parameters.queue_limit.total_seconds()
-    before = None
-    while True:
-        seen = look_of_queue(vigil)
-        if seen != before:
-            before = seen
-            active = vigil.find_active()
-            found = active[0] if active else find_latest(api, goal.place, vigil.matches)
-            if found is not None:
-                vigil.spent += timedelta(seconds=api.clock() - begun)
-                return found
-        age = api.clock() - begun
-        if age >= limit:
-            words = f"no deployment of {goal.place} that counts has appeared within {spoken(parameters.queue_limit)}"
-            vigil.time_out(None, "None", words)
-            return None
-        interval = poll_interval(age, queued=True, rich=True, usual_left=None) * (0.9 + api.chance() / 5)
-        api.sleep(min(limit - age, max(interval, api.advised_pause)))
+def as_text(places: Sequence[Mapping[str, Any]]) -> str:
+    import json
+
+    return json.dumps(places, ensure_ascii=False)
 
 
-def look_of_queue(vigil: Vigil) -> list[tuple[str, str, bool]]:
-    """The newest tasks of the place in one request: as long as this stays the same, nothing has appeared."""
-    now = utc_now(vigil.api)
-    page = vigil.api.get("tasks", take=10, **vigil.goal.place.task_query())
-    tasks = [Task(item) for item in page.get("Items") or ()]
-    return [(task.id, task.state, task.is_scheduled(now)) for task in tasks]
+def conclude(step: Step, vigil: Vigil) -> None:
+    """The failure, if it is one: the only one as it is, several in one sentence under the kind of the first."""
+    outcomes = [one.outcome for one in vigil.everything if one.outcome is not None]
+    if vigil.terms.needs_any and any(not outcome.kind for outcome in outcomes):
+        return
+    late = [outcome for outcome in outcomes if outcome.is_late]
+    if vigil.terms.goes_on_late and late:
+        fatal = [] if vigil.terms.needs_any else [outcome for outcome in outcomes if vigil.is_fatal(outcome)]
+        if not fatal:
+            words = "; ".join(outcome.words for outcome in late)
+            step.log.warning(f"Timed out, and going on as told: {words}")
+            return
+    failed = [outcome for outcome in outcomes if outcome.kind]
+    if not failed:
+        return
+    words = "; ".join(outcome.words for outcome in failed)
+    if len(vigil.everything) > 1:
+        others = [str(one.goal.place) for one in vigil.open()]
+        words += f"; no longer waited for: {', '.join(others)}" if others else ""
+        if vigil.terms.needs_any:
+            words = f"none of {len(vigil.everything)} has come as far: {words}"
+    kinds = [outcome.kind for outcome in failed]
+    step.fail(next((kind for kind in kinds if kind != TIMED_OUT), TIMED_OUT), words)

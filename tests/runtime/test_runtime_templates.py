@@ -175,7 +175,8 @@ def test_run_limit_leaves(stage: Stage) -> None:
     assert "Executing" == stage.scene.task(run.outputs["TaskId"])["State"]
     queued = stage.run(DEPLOY, {"project": "Slow", "queue_limit": "20s"})
     assert (
-        "timed out: 1.0.0 of Slow in Test has stood in the queue for 20 s; it was cancelled" == queued.error
+        "timed out: 1.0.0 of Slow in Test has stood in the queue for 20 s, behind Deploy Slow release 1.0.0 to Test "
+        "(one at a time in the same project, environment and tenant); it was cancelled" == queued.error
     )
     assert "Queued behind Deploy Slow release 1.0.0 to Test" in queued.log
     joined = stage.run(DEPLOY, {"project": "Slow", "run_limit": "20s", "when": "if_not_current"})
@@ -270,7 +271,7 @@ def test_verify_what_is_being_replaced(stage: Stage) -> None:
     task = stage.deploy("Slow", "1.0.0")
     stage.until_executing(task)
     run = stage.run(VERIFY, {"project": "Slow"})
-    assert "is being replaced by 1.0.0 (Executing" in run.error
+    assert re.search(r"is being (replaced by|deployed:) 1.0.0 \(Executing", run.error), run.error
     stage.scene.client.post(f"tasks/{task}/cancel")
     stage.scene.wait(task)
 
@@ -336,7 +337,7 @@ def test_verify_age(stage: Stage) -> None:
         pytest.param(
             "Broken",
             {"until": "passed_step", "step_name": "Brake"},
-            "child failed: 1.0.0 of Broken in Test ended as Failed without the step Brake; its steps: Work, Break, Clean",
+            "misconfigured: 1.0.0 of Broken in Test has no step 'Brake'; its steps: 1 Work, 2 Break, 3 Clean",
             "Failed",
             id="there is no such step",
         ),
