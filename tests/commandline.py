@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+
+from generator.cli import run_words
 
 LONGEST = 120
 
@@ -50,3 +56,18 @@ def octosteps(*arguments: str | Path, folder: Path, environ: Mapping[str, str] |
         out=ended.stdout.decode(),
         err=ended.stderr.decode(),
     )
+
+
+def here(*arguments: str | Path, folder: Path, environ: Mapping[str, str] | None = None) -> Ended:
+    """The same without a process of its own: a tenth of the time, and enough where the process is not what a test is about."""
+    words = tuple(map(str, arguments))
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        for name in ("OCTOPUS_URL", "OCTOPUS_API_KEY", "OCTOPUS_ACCESS_TOKEN", "OCTOPUS_SPACE"):
+            patch.delenv(name, raising=False)
+        for name, value in (environ or {}).items():
+            patch.setenv(name, value)
+        patch.setenv("CI", "1")
+        exit_code = run_words(list(words))
+    return Ended(arguments=words, exit_code=exit_code, out=out.getvalue(), err=err.getvalue())
