@@ -352,6 +352,16 @@ def merge_named(held: Sequence[Document], wanted: Sequence[Document]) -> list[Do
     return [by_name.get(item.get("Name")) or without_id(item) for item in wanted]
 
 
+def edited_by_people(owned: Owned) -> tuple[str, ...]:
+    """What of a step is not as we last wrote it."""
+    known = [
+        (name, base)
+        for name, base in read_put(owned.action).items()
+        if name in FACTS or name.startswith(VALUE)
+    ]
+    return tuple(plain_name(name) for name, base in known if hash_of(fact_of(name).read(*owned)) != base)
+
+
 # --- what a reviewer reads -------------------------------------------------------------------------------------------------
 
 

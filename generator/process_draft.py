@@ -300,7 +300,11 @@ class Draft:
             if fault:
                 self.note("conflict", key, name, fault, step=owned.step)
             else:
-                self.note("remove", key, name, "the file does not name it any more", before=before)
+                edited = ", ".join(owned_step.edited_by_people(self.found[key][0]))
+                reason = "the file does not name it any more" + (
+                    f"; people changed {edited} in it" if edited else ""
+                )
+                self.note("remove", key, name, reason, before=before)
 
     def fates(self) -> Mapping[str, str]:
         """What becomes of our steps that lose their name, by that name."""
