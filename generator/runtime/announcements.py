@@ -15,9 +15,13 @@ from generator.runtime.log import Log
 from generator.runtime.record import Record
 
 TASK_ID = r"ServerTasks-[0-9]+"
-ANNOUNCEMENT = r"\[octosteps waits (?P<wait>[0-9a-f]{8}) since (?P<since>[0-9]{1,12}) for (?P<need>all|any|lock): (?P<targets>[^\]]*)\]"
+ANNOUNCEMENT = (
+    r"\[octosteps waits (?P<wait>[0-9a-f]{8}) since (?P<since>[0-9]{1,12}) for (?P<need>all|any|lock): "
+    r"(?P<targets>[^\]]*)\]"
+)
 OPENER = "[octosteps waits "
-MOST_ANNOUNCED = 25  # how long a progress message may be is not documented; what is left out is not found, and never made up
+# How long a progress message may be is not documented; what is left out is not found, and never made up.
+MOST_ANNOUNCED = 25
 
 
 class Target(Record):
