@@ -459,7 +459,8 @@ def go_back(
             if writes
             else "Nothing to put back."
         )
-        return return_outcome(client, planned, [*told, closing], exit_code=0)
+        bad = asked.update and not all(item.ok for item in planned)
+        return return_outcome(client, planned, [*told, closing], exit_code=1 if bad else 0)
     if confirm is not None:
         if not confirm(question_of(*told, f"Put back {many(len(writes), 'step', 'steps')}?")):
             return return_outcome(client, planned, ["Nothing was written."], exit_code=1)

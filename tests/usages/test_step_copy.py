@@ -23,7 +23,10 @@ def make_template(*parameters: Any, version: int = 0, script: str = "one", **pro
 
 def make_action(held: Any, **values: Any) -> Any:
     filled = {item["Name"]: item["DefaultValue"] for item in held["Parameters"]}
-    return {"Id": "1", "Properties": {**held["Properties"], **filled, VERSION: str(held["Version"]), **values}}
+    return {
+        "Id": "1",
+        "Properties": {**held["Properties"], **filled, VERSION: str(held["Version"]), **values},
+    }
 
 
 def look(held: Any, wanted: Any, given: Any = None, **values: Any) -> Foreseen:
@@ -53,7 +56,9 @@ def test_values_stay_and_defaults_follow() -> None:
         pytest.param(parameter("N"), {}, ("N",), id="nothing"),
         pytest.param(parameter("N"), {"N": ""}, (), id="an empty value that was given is one"),
         pytest.param(parameter("N", control=SECRET), {}, ("N",), id="a secret"),
-        pytest.param(parameter("N", control=SECRET), {"N": secret("s3cret")}, (), id="a secret that was given"),
+        pytest.param(
+            parameter("N", control=SECRET), {"N": secret("s3cret")}, (), id="a secret that was given"
+        ),
     ],
 )
 def test_a_new_parameter_needs_a_value(new: Any, given: Any, missing: tuple[str, ...]) -> None:
@@ -79,7 +84,8 @@ def test_secrets_that_will_be_lost_are_named() -> None:
 
 def test_what_people_edited_in_the_copy_is_named() -> None:
     """Line ends and our own marks aside."""
-    held = make_template(script="a\nb", **{"octosteps.template.version": "0"})
+    mark: dict[str, Any] = {"octosteps.template.version": "0"}
+    held = make_template(script="a\nb", **mark)
     body = "Octopus.Action.Script.ScriptBody"
     values = {body: "a\r\nb", "octosteps.template.version": "7"}
     assert look(held, make_template(version=1), **values).edited == ()
