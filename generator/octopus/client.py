@@ -163,11 +163,10 @@ class Client:
         return answer
 
     def _send(self, request: wire.Request, url: str) -> wire.Answer:
-        turn, pause = self.pace.take_turn()
-        if pause > 0:
-            self._sleep(pause)
         try:
-            with self.pace.at_once:
+            with self.pace.turn() as pause:
+                if pause > 0:
+                    self._sleep(pause)
                 response = self._http.request(
                     request.method,
                     url,
@@ -175,6 +174,8 @@ class Client:
                     headers={"Accept": "application/json", **self._credentials},
                     follow_redirects=False,
                 )
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                self.pace.read_answer(headers)
         except httpx.HTTPError as error:
             raise self._unreachable(request, error) from error
         except httpx.InvalidURL as error:
@@ -182,8 +183,6 @@ class Client:
         body = response.content
         if self._secret and response.status_code >= 300:
             body = body.replace(self._secret.encode(), b"***")
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        self.pace.read_answer(turn, headers)
         return wire.Answer(response.status_code, headers, body)
 
     def _unreachable(self, request: wire.Request, error: httpx.HTTPError) -> wire.Unreachable:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 POLICY, LEFT = "octopus-ratelimit-policy", "octopus-ratelimit"
 MOST_AT_ONCE = 8
@@ -21,23 +22,33 @@ MOST_AT_ONCE = 8
 class Pace:
     """Gives each request its turn. Safe to use from several threads.
 
-    What is left is known from the newest answer, less what was sent after the request that it answers: so answers that
-    overtake each other make us slower, never too fast.
+    What is left is the least of what we count ourselves and of what each answer says, less the requests that are still under way:
+    so answers that overtake each other make us slower, never too fast.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.at_once = threading.BoundedSemaphore(MOST_AT_ONCE)
         self._clock = clock
         self._lock = threading.Lock()
-        self._sent = 0  # requests that took their turn
-        self._read = 0  # the turn of the newest answer that was read
+        self._under_way = 0
         self._left: float | None = None  # below zero: turns that were given ahead of their time
         self._per_second = self._burst = 0.0
         self._at = clock()  # when `_left` was true
         self._not_before = clock()
 
-    def take_turn(self) -> tuple[int, float]:
-        """The number of this turn, and the seconds to wait before it is used."""
+    @contextmanager
+    def turn(self) -> Iterator[float]:
+        """Around one request: when its turn has come, the seconds to wait before it is sent."""
+        with self.at_once:
+            pause = self.begin()
+            try:
+                yield pause
+            finally:
+                with self._lock:
+                    self._under_way -= 1
+
+    def begin(self) -> float:
+        """Count one more request under way. The seconds to wait before it is sent."""
         with self._lock:
             now = self._clock()
             pause = max(0.0, self._not_before - now)
@@ -45,20 +56,22 @@ class Pace:
                 self._refill(now)
                 pause = max(pause, (1 - self._left) / self._per_second)
                 self._left -= 1
-            self._sent += 1
-            return self._sent, pause
+            self._under_way += 1
+            return pause
 
-    def read_answer(self, turn: int, headers: Mapping[str, str]) -> None:
-        """Learn from an answer's headers (their names in lower case) what the bucket holds."""
+    def read_answer(self, headers: Mapping[str, str]) -> None:
+        """Learn from an answer's headers (their names in lower case) what the bucket holds, while its turn lasts."""
         policy, left = numbers(headers.get(POLICY, "")), numbers(headers.get(LEFT, ""))
         if not {"l", "rpm"} <= policy.keys() or "r" not in left or policy["rpm"] <= 0 or policy["l"] < 1:
             return
         with self._lock:
-            if turn <= self._read:
-                return
-            self._read, self._at = turn, self._clock()
+            now = self._clock()
             self._burst, self._per_second = policy["l"], policy["rpm"] / 60
-            self._left = left["r"] - (self._sent - turn)
+            told = left["r"] - (self._under_way - 1)
+            if self._left is None:
+                self._left, self._at = told, now
+            self._refill(now)
+            self._left = min(self._left, told)
 
     def hold(self, seconds: float) -> None:
         """Nobody asks for so long: the server said that it is enough."""
