@@ -1,4 +1,4 @@
-"""Importing in one piece: what coordination files change in a space besides nothing else, and writing it.
+"""Importing in one piece: everything that coordination files change in a space, and writing it.
 
 Steps are the business of `processes`, a project's concurrency tag of `concurrency_tag`, the set that locks live in of `locks`.
 """
@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from generator import concurrency_tag, locks, processes
-from generator.coordination import WantedProcess
-from generator.octopus import Client
+from generator.coordination import WantedProcess, WantedStep
+from generator.octopus import ApiError, Client
 from generator.octopus.permissions import Need
 from generator.plan import Change, Plan, sorted_plan
 from generator.process_draft import ReadyProcess
@@ -25,6 +25,7 @@ from generator.runtime.lock_state import LOCK_SET_NAME
 from generator.workspace import Built
 
 LOCK_SET = "library variable set"
+LOCK_SET_NEEDS = (Need(permission="LibraryVariableSetCreate"), Need(permission="VariableEdit"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +57,16 @@ class Import:
             document = variable_sets[tag.owner]
             if document is not None:
                 changes += concurrency_tag.outline(tag, document, force=self.force, prune=self.prune).changes
-        changes += plan_lock_set(
-            self.client, [step.template for process in self.wanted for step in process.steps]
-        )
-        warnings = [warning for each in outlines for warning in each.warnings]
+        lock_set, unseen = plan_lock_set(self.client, self._locking_here())
+        changes += lock_set
+        warnings = [*(warning for each in outlines for warning in each.warnings), *unseen]
         if is_first:
             known = {name: built.template for name, built in self.templates.items()}
             warnings += [
                 *warn_unpublished(self.wanted, found, known),
                 *warn_unknown_variables(self.wanted, found),
                 *self._tell_waiting(changes),
+                *self._tell_locks_elsewhere(),
             ]
         return sorted_plan(self.client.where, changes, warnings)
 
@@ -77,12 +78,34 @@ class Import:
             if branch is not None and branch.waits and process.where not in busy:
                 yield f"{process.where}: branch {branch.name!r} waits to be merged into {branch.base!r}"
 
+    def _locking_here(self) -> set[str]:
+        """The step templates in use whose locks are kept in this space."""
+        return {step.template for _, step, space in self._locking_steps() if not space}
+
+    def _tell_locks_elsewhere(self) -> Iterator[str]:
+        for process, step, space in self._locking_steps():
+            if space:
+                yield (
+                    f"{process.where}: {step.name}: its locks are kept in space {space!r}, which needs the set for them: "
+                    f"octosteps apply -s {space!r} -n {step.template!r}"
+                )
+
+    def _locking_steps(self) -> Iterator[tuple[WantedProcess, WantedStep, str]]:
+        """Each step that takes or gives back a lock, and the space that it names for it; empty for this one."""
+        here = self.client.space
+        names = {"", *((here.id, here.name, here.slug) if here else ())}
+        for process in self.wanted:
+            for step in process.steps:
+                if step.template in locks.LOCK_TEMPLATES:
+                    space = str(step.values.get("space") or "").strip()
+                    yield process, step, "" if "#{" in space or space in names else space
+
     def write(self, changes: Sequence[Change]) -> Sequence[str]:
         """Carry out the changes of one unit. Nothing is to be told afterwards: no edit of others is lost."""
         unit, options = changes[0].unit, {"force": self.force, "prune": self.prune}
         match changes[0].kind:
             case locks_kind if locks_kind == LOCK_SET:
-                locks.make_lock_set(self.client)
+                write_lock_set(self.client)
             case concurrency_tag.KIND:
                 concurrency_tag.write(self.client, changes, self.tags[unit], **options)
             case _:
@@ -96,8 +119,7 @@ class Import:
                 continue
             match change.kind:
                 case locks_kind if locks_kind == LOCK_SET:
-                    yield Need(permission="LibraryVariableSetCreate")
-                    yield Need(permission="LibraryVariableSetEdit")
+                    yield from LOCK_SET_NEEDS
                 case concurrency_tag.KIND:
                     yield Need(permission="VariableEdit", project=self.tags[change.unit].owner)
                 case _:
@@ -130,21 +152,34 @@ def prepare(
     )
 
 
-def plan_lock_set(client: Client, templates: Collection[str]) -> tuple[Change, ...]:
-    """Making the library variable set for locks where one of the templates needs it and the space has none."""
+def plan_lock_set(client: Client, templates: Collection[str]) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """Making the library variable set for locks where one of the templates needs it and the space has none; and warnings."""
     using = sorted(locks.LOCK_TEMPLATES.intersection(templates))
     if not using:
-        return ()
-    there = locks.read_lock_set(client)
+        return (), ()
+    try:
+        there = locks.read_lock_set(client)
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        return (), (
+            f"{' and '.join(using)}: whether the space has the set for locks cannot be seen: {error}",
+        )
     if there is not None and there.is_ready:
-        return ()
+        return (), ()
     change = Change(
         action="create" if there is None else "update",
         kind=LOCK_SET,
         name=LOCK_SET_NAME,
         unit=LOCK_SET_NAME,
-        reason=f"the locks of {' and '.join(using)} are kept in it",
+        reason=f"{' and '.join(using)} keep the locks in it",
         before={"id": there.id} if there else {},
         after={"set": LOCK_SET_NAME},
     )
-    return (change,)
+    return (change,), ()
+
+
+def write_lock_set(client: Client) -> Sequence[str]:
+    """Make the set. There is nothing to tell: its variables are the steps' own."""
+    locks.make_lock_set(client)
+    return ()

@@ -217,14 +217,22 @@ def prepare_library(
         histories = history.read_histories(client, library.doubtful(templates, found))
         reserved = history.read_reserved(client, found, progress=progress) if thorough else {}
         changes = library.plan(templates, found, histories=histories, reserved=reserved, force=wish.force)
-        return sorted_plan(client.where, changes, library.warn(templates, found, histories))
+        lock_set, unseen = importer.plan_lock_set(client, wanted)
+        warnings = (*library.warn(templates, found, histories), *unseen)
+        return sorted_plan(client.where, (*changes, *lock_set), warnings)
 
-    return Job(
-        plan=plan_now(thorough=wish.thorough),
-        write=lambda changes: publication.write(client, changes, wanted),
-        plan_again=plan_now,
-        needs=library.needs_of,
-    )
+    def write(changes: Sequence[Change]) -> Sequence[str]:
+        if changes[0].kind == importer.LOCK_SET:
+            return importer.write_lock_set(client)
+        return publication.write(client, changes, wanted)
+
+    def needs(changes: Sequence[Change]) -> Iterator[Need]:
+        of_templates = [change for change in changes if change.kind != importer.LOCK_SET]
+        yield from library.needs_of(of_templates)
+        if len(of_templates) < len(changes):
+            yield from importer.LOCK_SET_NEEDS
+
+    return Job(plan=plan_now(thorough=wish.thorough), write=write, plan_again=plan_now, needs=needs)
 
 
 def prepare_deletion(client: Client, names: Sequence[str], known: Mapping[str, Built], *, force: bool) -> Job:

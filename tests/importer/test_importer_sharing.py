@@ -146,6 +146,43 @@ def test_the_set_for_locks_is_made_once_and_never_touched_again(tmp_path: Path) 
         assert sets() == [made]
 
 
+def test_publishing_a_lock_template_makes_the_set_and_no_other_does(tmp_path: Path) -> None:
+    with open_scene() as scene:
+        options: Any = {"root": tmp_path, "environ": scene.environ}
+
+        def names() -> set[str]:
+            with scene.by_hand() as client:
+                return {item["Name"] for item in client.pages("libraryvariablesets")}
+
+        assert apply.run(names=[VERIFY], **options).exit_code == 0
+        assert LOCK_SET_NAME not in names()
+        assert apply.run(names=["Octopus - Acquire Lock"], **options).exit_code == 0
+        assert LOCK_SET_NAME in names()
+        again = plan.run(names=["Octopus - Acquire Lock"], exit_code=True, **options)
+        assert again.exit_code == 0
+
+
+def test_a_set_that_cannot_be_seen_is_a_warning(shop: Shop) -> None:
+    rights = {"SpaceView", "ActionTemplateView", "ActionTemplateCreate"}
+    environ = {**shop.scene.environ, "OCTOPUS_API_KEY": shop.scene.emulator.add_key(permissions=rights)}
+    outcome = plan.run(root=shop.folder, names=["Octopus - Acquire Lock"], environ=environ)
+    assert "whether the space has the set for locks cannot be seen" in str(outcome.data)
+
+
+def test_locks_in_another_space_are_told(shop: Shop) -> None:
+    shop.scene.publish("Octopus - Acquire Lock")
+    acquire = (
+        "key: l; template: Octopus - Acquire Lock; name: Lock; "
+        "with: {lock: db, space: Ops, api_key: '#{Coordination.ApiKey}'}"
+    )
+    assert shop.plan(acquire) == {"Lock": "create"}
+    [told] = shop.warnings(acquire)
+    assert told == (
+        f"{shop.name}: Lock: its locks are kept in space 'Ops', which needs the set for them: "
+        "octosteps apply -s 'Ops' -n 'Octopus - Acquire Lock'"
+    )
+
+
 # --- permissions ---------------------------------------------------------------------------------------------------------------
 
 
