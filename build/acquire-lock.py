@@ -6,7 +6,7 @@
 # spec: step_templates/acquire-lock.yaml
 # id: 7dc755af-e549-4ba6-9d66-f055c80e2ddb
 # revision: 1
-# digest: sha256:fd546b483350b9538b2cfe8907b5b0955eaf62a9ebc84b1d466c9faf34549b4a
+# digest: sha256:ef8da6c7dffab33c9fef771d247b68b8a176710f248dce56b61e3cf9d6c35e00
 
 from __future__ import annotations
 
@@ -600,6 +600,7 @@ REFUSED = "refused"
 REFUSED_BY_SERVER = "refused by the server"
 
 TIMED_OUT = "timed out"
+
 CANCELLED = "cancelled"
 GAVE_UP = "gave up on the API"
 
@@ -1716,7 +1717,12 @@ class Task:
         self.state: str = document["State"]
         self.description: str = document.get("Description") or self.id
         self.error: str = document.get("ErrorMessage") or ""
-        self.deployment_id: str = (document.get("Arguments") or {}).get("DeploymentId") or ""
+        arguments = document.get("Arguments") or {}
+        self.deployment_id: str = arguments.get("DeploymentId") or ""
+        self.runbook_run_id: str = arguments.get("RunbookRunId") or ""
+        self.space_id: str = document.get("SpaceId") or ""
+        # Approvals outside of Octopus, by type; servers that know none leave them out.
+        self.preconditions: Sequence[str] = document.get("PendingPreconditionTypes") or ()
         self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
         self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
         self.queued = moment_or_none(document.get("QueueTime"))
@@ -1792,8 +1798,8 @@ def read_own_task(api: Api, step: Any) -> Optional[Task]:
 
 SHORTEST_INTERVAL = 2.0
 
-BURST = 20.0
-REQUESTS_PER_MINUTE = 5.5  # so that an hour with its first burst stays within 6 a minute
+BURST = 26.0
+REQUESTS_PER_MINUTE = 5.4  # so that an hour with its first burst stays within 6 a minute
 
 PROGRESS_INTERVAL = 30.0
 LEAST_PATIENCE = 30.0

@@ -6,7 +6,7 @@
 # spec: step_templates/cancel-orphans.yaml
 # id: 6e0c7d1b-9a52-4c0e-8f3d-2b7a51c4e9d6
 # revision: 1
-# digest: sha256:d44599a4c70e1afb6683a37e9e0e746850482fcc521a1c7bc99555714f7741bb
+# digest: sha256:4810eb9222654e2a0a6ddb4a17da35e49bab0a00fd91dd8e230ec83a3f35bd48
 
 from __future__ import annotations
 
@@ -1403,7 +1403,12 @@ class Task:
         self.state: str = document["State"]
         self.description: str = document.get("Description") or self.id
         self.error: str = document.get("ErrorMessage") or ""
-        self.deployment_id: str = (document.get("Arguments") or {}).get("DeploymentId") or ""
+        arguments = document.get("Arguments") or {}
+        self.deployment_id: str = arguments.get("DeploymentId") or ""
+        self.runbook_run_id: str = arguments.get("RunbookRunId") or ""
+        self.space_id: str = document.get("SpaceId") or ""
+        # Approvals outside of Octopus, by type; servers that know none leave them out.
+        self.preconditions: Sequence[str] = document.get("PendingPreconditionTypes") or ()
         self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
         self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
         self.queued = moment_or_none(document.get("QueueTime"))

@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 2
-# digest: sha256:8f892a712c06009e349c518f302f481d07fb3b0232e11552a0ebd304ef2edf2f
+# digest: sha256:59989b2669981cbf39ab4ecc432a91b77cddb5208aa44d41958dec6b6ee9cf33
 
 from __future__ import annotations
 
@@ -3113,6 +3113,10 @@ class Errand:
         self.lost_at: Optional[float] = None
         self.looked_for_late_at = 0.0
 
+    def refine(self, settings: Mapping[str, Any]) -> None:
+        """Adds fields of the deployment."""
+        self.intention = self.intention._replace(settings={**self.intention.settings, **settings})
+
     def decide(self, listed: Optional[Sequence[Deployment]] = None) -> Decision:
         """What to do, by reading alone. `listed`: the recent deployments, when they were just read for several errands."""
         listed = self.recent(listed)
@@ -5432,13 +5436,16 @@ def open_keys(deliveries: Sequence[Delivery]) -> list[str]:
 def describe(delivery: Delivery, what_if: bool) -> dict[str, Any]:
     """One child of the step, for the result and the output."""
     place, deployment = delivery.place, delivery.deployment
+    frozen = {"version": delivery.release["Version"], "release": delivery.release["Id"]}
+    made = {"deployment": deployment.id if deployment else ""}
+    if place.runbook is not None:
+        frozen, made = {"snapshot": frozen["version"]}, {"run": made["deployment"]}
     return {
         "environment": place.environment["Name"],
         "tenant": place.tenant["Name"] if place.tenant else "",
-        "version": delivery.release["Version"],
-        "release": delivery.release["Id"],
+        **frozen,
         "state": "WhatIf" if what_if else delivery.state,
-        "deployment": deployment.id if deployment else "",
+        **made,
         "task": deployment.task.id if deployment else "",
         "link": deployment.link if deployment else "",
         "changed": delivery.changed,
@@ -5454,7 +5461,7 @@ def children_as_text(children: Sequence[Mapping[str, Any]]) -> str:
 
 
 def joined(children: Sequence[Mapping[str, Any]], name: str) -> str:
-    return ", ".join(child[name] for child in children if child[name])
+    return ", ".join(dict.fromkeys(child[name] for child in children if child[name]))
 
 
 def state_of(deliveries: Sequence[Delivery]) -> str:
@@ -5717,17 +5724,211 @@ def cancel_guarded(api: Api, keys: Container[str], project_id: str) -> None:
                         raise
 
 
+# ---- generator/runtime/orders.py ----
+
+NOTHING: Mapping[str, Any] = {"Id": "", "Version": ""}
+
+
+def order_options() -> dict[str, Option]:
+    """The *More options* of all these steps, each with what holds when it is not given."""
+    return {
+        "at_once": Option(parse_count),
+        "if_one_fails": Option(one_of(GO_ON, STOP, CANCEL), GO_ON),
+        "not_connected": Option(one_of("skip", "fail"), "skip"),
+        "warnings": Option(one_of("pass", "fail"), "pass"),
+        "machines": Option(parse_names, ()),
+        "exclude_machines": Option(parse_names, ()),
+        "guided_failure": Option(one_of("on", "off", "default"), "default"),
+        "force_package_download": Option(parse_switch, False),
+        "priority": Option(one_of("on", "off", "default"), "default"),
+        "expire": Option(parse_duration),
+        "watchdog": Option(parse_switch, True),
+    }
+
+
+class Order:
+    """One run of such a step. `outputs` has the names of its own outputs, each with the fact of a child that it tells."""
+
+    def __init__(self, parameters: Any, more: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
+        self.parameters = parameters
+        self.more = more
+        self.outputs = outputs
+        self.step: Step = parameters.step
+        self.limits = Limits(parameters.queue_limit, parameters.run_limit)
+        self.longest = self.limits.queue + self.limits.run
+        self.api = connect(parameters, self.longest if parameters.wait else timedelta())
+        self.deliveries: list[Delivery] = []
+        self.fitted: list[tuple[Delivery, Fitted]] = []
+        self.project: Mapping[str, Any] = {}
+        self.watchdog = Watchdog(self.step.log)
+        self.identity = own_identity(self.step)
+        self.since = own_queue_time(self.api, self.step)
+
+    def guard(self, project: Mapping[str, Any]) -> None:
+        """Starts the watchdog over what will be made of this project."""
+        self.project = project
+        parameters = self.parameters
+        wanted = parameters.wait and self.more["watchdog"] and not parameters.what_if
+        self.watchdog = start_watchdog(parameters, self.api, self.longest, wanted=wanted)
+
+    # --- what is to be done where ----------------------------------------------------------------------------------
+
+    def find_places(self, project: Mapping[str, Any], lifecycle_id: str) -> Sequence[Place]:
+        """Where the form wants it; what cannot be reached of that becomes skipped deliveries, or an error."""
+        parameters, step = self.parameters, self.step
+        own_environment = step.variable("Octopus.Environment.Name")
+        environments = find_environments(self.api, parameters.environment, own_environment, lifecycle_id)
+        own_tenant = step.variable("Octopus.Deployment.Tenant.Name")
+        found = find_destinations(self.api, project, environments, parameters.tenant, own_tenant)
+        if found.left_out and self.more["not_connected"] == "fail":
+            step.fail(MISCONFIGURED, "; ".join(one.reason for one in found.left_out))
+        if parameters.tenant and found.places and found.places[0].tenant is None:
+            name = project["Name"]
+            step.log.info(f"{name} is not deployed for tenants, and so not for {own_tenant} in particular.")
+        for place, reason in found.left_out:
+            self.skip(place, reason)
+        return found.places
+
+    def skip(self, place: Place, reason: str) -> None:
+        self.deliveries.append(Delivery(place, NOTHING, None, skipped=f"{place}: {reason}"))
+
+    def add(self, place: Place, release: Mapping[str, Any], **intended: Any) -> None:
+        """`intended` are further fields of the Intention."""
+        errand = Errand(self.api, self.step.log, self.intention(place, release)._replace(**intended))
+        self.deliveries.append(Delivery(place, release, errand))
+
+    def intention(self, place: Place, release: Mapping[str, Any]) -> Intention:
+        parameters = self.parameters
+        where = [place.project["Id"], place.environment["Id"], place.tenant_id or ""]
+        if place.runbook is not None:
+            where.insert(1, place.runbook["Id"])
+        return Intention(
+            place=place,
+            release=release,
+            condition=ALWAYS,
+            deploys_again=parameters.on_retry != "keep",
+            key=intention_key(self.identity + where),
+            since=self.since,
+            sentence=sentence_for_people(self.step),
+            own_task=own_task(self.step),
+            is_awaited=parameters.wait,
+            settings=settings_of(parameters, self.more),
+        )
+
+    def decide(self) -> None:
+        decide_all(self.api, self.deliveries)
+        for delivery in self.deliveries:
+            tell_decision(self.step, delivery)
+
+    def to_create(self) -> list[Delivery]:
+        """Those whose deployment is to be made, of a release that exists already (under what-if it may not)."""
+        decided = [one for one in self.deliveries if one.decision is not None and one.release["Id"]]
+        return [one for one in decided if one.decision is not None and one.decision.action == "create"]
+
+    # --- what is against it ----------------------------------------------------------------------------------------
+
+    def check(self, reasons: Sequence[str] = ()) -> None:
+        """Fails with `reasons`, and with everything that means nothing there, before anything is queued.
+
+        Otherwise the deployments that are to be created have all their fields.
+        """
+        step = self.step
+        wishes = wishes_of(self.parameters, self.more)
+        for delivery in self.to_create():
+            preview = read_preview(self.api, delivery.release, delivery.place)
+            self.fitted.append((delivery, fit(delivery.place, wishes, preview)))
+        misfits = unmet(wishes, [one for _, one in self.fitted]) if self.fitted else []
+        misfits += [fault for _, one in self.fitted for fault in one.faults]
+        if reasons or misfits:
+            step.fail(REFUSED if reasons else MISCONFIGURED, "; ".join([*reasons, *misfits]))
+        for delivery, one in self.fitted:
+            if one.skipped:
+                delivery.skip(one.skipped)
+                step.log.highlight(f"Skipped: {one.skipped}.")
+            elif delivery.errand is not None:
+                delivery.errand.refine(one.settings)
+
+    # --- doing it --------------------------------------------------------------------------------------------------
+
+    def carry_out(self) -> None:
+        """Returns when every child has ended, or with what-if at once; `fail_if_any_did` is the caller's last word."""
+        parameters = self.parameters
+        if parameters.what_if:
+            tell_fitted(self.step, self.fitted)
+            words = "; ".join(decision_in_words(delivery) for delivery in self.deliveries)
+            self.step.log.highlight(f"What-if: {words}. Nothing was changed.")
+            self.set_outputs()
+            return
+        more = self.more
+        terms = Terms(
+            limits=self.limits,
+            waits=parameters.wait,
+            cancels_late=parameters.on_timeout == "cancel",
+            if_one_fails=more["if_one_fails"],
+            at_once=more["at_once"],
+            warnings_fail=more["warnings"] == "fail",
+        )
+        lookout = Lookout(self.api, self.step)
+        with self.watchdog:
+            self.watchdog.guard(open_keys(self.deliveries), self.project["Id"])
+            try:
+                Fanout(self.api, self.step.log, self.deliveries, terms, tell=self.tell, lookout=lookout).run()
+            finally:
+                self.set_outputs()
+
+    def fail_if_any_did(self) -> None:
+        failure = failure_of(self.deliveries)
+        if failure is not None:
+            raise failure
+
+    def tell(self) -> None:
+        self.watchdog.guard(open_keys(self.deliveries), self.project["Id"])
+        self.set_outputs()
+
+    def set_outputs(self) -> None:
+        """Of several places the ids and links are parted by commas; `Children` has everything by place."""
+        step, what_if = self.step, self.parameters.what_if
+        children = [describe(delivery, what_if) for delivery in self.deliveries]
+        reasons = ["what-if"] if what_if else [child["skipped"] for child in children if child["skipped"]]
+        step.output("State", "WhatIf" if what_if else state_of(self.deliveries))
+        for name, fact in self.outputs.items():
+            step.output(name, joined(children, fact))
+        step.output("Changed", str(any(child["changed"] for child in children)))
+        step.output("Skipped", "; ".join(dict.fromkeys(reasons)))
+        step.output("Children", children_as_text(children))
+        step.result["children"] = children
+
+
+def find_obstacles(order: Order, obstacles: Obstacles) -> list[str]:
+    """What the server would refuse, in words, each once. Environments that depend on each other come in turn: one
+    that the lifecycle refuses now may be allowed then."""
+    reasons: list[str] = []
+    first = order.deliveries[0].place.environment["Id"]
+    for delivery in order.to_create():
+        for kind, reason in obstacles.find(delivery.place, delivery.release):
+            in_turn = order.more["at_once"] and delivery.place.environment["Id"] != first
+            if kind == LIFECYCLE and in_turn:
+                order.step.log.verbose(f"{reason}; perhaps it will when its turn has come.")
+            elif reason not in reasons:
+                reasons.append(reason)
+    return reasons
+
+
 # ---- templates/steps/deploy_release.py ----
 
-NO_RELEASE: Mapping[str, Any] = {"Id": "", "Version": ""}
+OUTPUTS = {
+    "Version": "version",
+    "ReleaseId": "release",
+    "DeploymentId": "deployment",
+    "TaskId": "task",
+    "Link": "link",
+}
 
 
 def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
     """*More options*, each with what holds when it is not given."""
     table = {
-        "at_once": Option(parse_count),
-        "if_one_fails": Option(one_of(GO_ON, STOP, CANCEL), GO_ON),
-        "not_connected": Option(one_of("skip", "fail"), "skip"),
+        **order_options(),
         "not_found": Option(one_of("skip", "fail"), "fail"),
         "pre_release": Option(parse_prerelease_filter),
         "packages": Option(parse_names, ()),
@@ -5735,17 +5936,9 @@ def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
         "git_ref": Option(str, ""),
         "git_commit": Option(str, ""),
         "release_notes": Option(str, ""),
-        "warnings": Option(one_of("pass", "fail"), "pass"),
-        "machines": Option(parse_names, ()),
-        "exclude_machines": Option(parse_names, ()),
-        "guided_failure": Option(one_of("on", "off", "default"), "default"),
-        "force_package_download": Option(parse_switch, False),
-        "priority": Option(one_of("on", "off", "default"), "default"),
         "refresh_variables": Option(parse_switch, False),
-        "expire": Option(parse_duration),
         "outputs": Option(parse_names, ()),
         "notes": Option(parse_switch, False),
-        "watchdog": Option(parse_switch, True),
     }
     return parse_options(table, pairs)
 
@@ -5758,111 +5951,55 @@ def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
     **CONNECTION_GRAMMARS,
 )
 def main(parameters: Parameters) -> None:
-    step: Step = parameters.step
     more = parameters.more or parse_more({})
-    limits = Limits(parameters.queue_limit, parameters.run_limit)
-    api = connect(parameters, limits.queue + limits.run if parameters.wait else timedelta())
-    project = find_named(api, "projects", "project", parameters.project)
-    channel = find_channel(api, project, parameters.channel) if parameters.channel else None
-    is_guarded = parameters.wait and more["watchdog"] and not parameters.what_if
-    watchdog = start_watchdog(parameters, api, limits.queue + limits.run, wanted=is_guarded)
-    deliveries = plan_deliveries(api, parameters, more, project, channel)
-    decide_all(api, deliveries)
-    for delivery in deliveries:
-        tell_decision(step, delivery)
-    tell_notes(api, step, more, project, deliveries)
-    fitted = check_before_queueing(api, parameters, more, deliveries)
-    if parameters.what_if:
-        tell_fitted(step, fitted)
-        tell_what_if(step, deliveries)
-        return
-    terms = Terms(
-        limits=limits,
-        waits=parameters.wait,
-        cancels_late=parameters.on_timeout == "cancel",
-        if_one_fails=more["if_one_fails"],
-        at_once=more["at_once"],
-        warnings_fail=more["warnings"] == "fail",
-    )
-
-    def tell() -> None:
-        watchdog.guard(open_keys(deliveries), project["Id"])
-        set_outputs(step, deliveries)
-
-    with watchdog:
-        watchdog.guard(open_keys(deliveries), project["Id"])
-        try:
-            Fanout(api, step.log, deliveries, terms, tell=tell, lookout=Lookout(api, step)).run()
-        finally:
-            set_outputs(step, deliveries)
-        hand_on(api, step, more, deliveries)
-    failure = failure_of(deliveries)
-    if failure is not None:
-        step.fail(failure.kind, failure.sentence)
+    order = Order(parameters, more, OUTPUTS)
+    project = find_named(order.api, "projects", "project", parameters.project)
+    channel = find_channel(order.api, project, parameters.channel) if parameters.channel else None
+    order.guard(project)
+    plan_deliveries(order, project, channel)
+    order.decide()
+    tell_notes(order)
+    obstacles = Obstacles(order.api, parameters.start or utc_now(order.api))
+    if more["refresh_variables"]:
+        refresh_variables(order, obstacles)
+    order.check(find_obstacles(order, obstacles))
+    order.carry_out()
+    hand_on(order)
+    order.fail_if_any_did()
 
 
-def plan_deliveries(
-    api: Api,
-    parameters: Parameters,
-    more: Mapping[str, Any],
-    project: Mapping[str, Any],
-    channel: Optional[Mapping[str, Any]],
-) -> list[Delivery]:
+def plan_deliveries(order: Order, project: Mapping[str, Any], channel: Optional[Mapping[str, Any]]) -> None:
     """One delivery for each place that is meant, those that cannot be reached among them as skipped."""
-    step: Step = parameters.step
-    environments = find_environments(
-        api,
-        parameters.environment,
-        step.variable("Octopus.Environment.Name"),
-        lifecycle_of(project, channel),
-    )
-    own_tenant = step.variable("Octopus.Deployment.Tenant.Name")
-    found = find_destinations(api, project, environments, parameters.tenant, own_tenant)
-    if found.left_out and more["not_connected"] == "fail":
-        step.fail(MISCONFIGURED, "; ".join(one.reason for one in found.left_out))
-    if parameters.tenant and found.places and found.places[0].tenant is None:
-        step.log.info(
-            f"{project['Name']} is not deployed for tenants, and so not for {own_tenant} in particular."
-        )
+    parameters, step = order.parameters, order.step
+    places = order.find_places(project, lifecycle_of(project, channel))
     chooser = Chooser(
-        api,
+        order.api,
         project,
         parameters.release,
         channel,
         step.variable("Octopus.Release.Number"),
-        more["pre_release"],
-        lambda: create_by_form(api, parameters, more, project, channel),
+        order.more["pre_release"],
+        lambda: create_by_form(order, project, channel),
     )
-    make = ErrandMaker(api, parameters, more)
-    deliveries = [
-        Delivery(place, NO_RELEASE, None, skipped=f"{place}: {reason}") for place, reason in found.left_out
-    ]
     told: set[str] = set()
-    for place in found.places:
+    for place in places:
         try:
             release, how = chooser.choose(place)
         except NotFound as missing:
-            if more["not_found"] == "fail":
+            if order.more["not_found"] == "fail":
                 raise
-            deliveries.append(Delivery(place, NO_RELEASE, None, skipped=f"{place}: {missing.sentence}"))
+            order.skip(place, missing.sentence)
             continue
         words = f"Release: {release['Version']} of {project['Name']} ({how})"
         if words not in told:
             told.add(words)
             step.log.info(words)
-        deliveries.append(Delivery(place, release, make.errand(place, release)))
-    return deliveries
+        order.add(place, release, condition=parameters.when)
 
 
-def create_by_form(
-    api: Api,
-    parameters: Parameters,
-    more: Mapping[str, Any],
-    project: Mapping[str, Any],
-    channel: Optional[Mapping[str, Any]],
-) -> Chosen:
+def create_by_form(order: Order, project: Mapping[str, Any], channel: Optional[Mapping[str, Any]]) -> Chosen:
     """The release that is to be created; only planned under what-if."""
-    step: Step = parameters.step
+    api, parameters, more, step = order.api, order.parameters, order.more, order.step
     number = parameters.release.number
     if number.lower() == "same":
         number = step.variable("Octopus.Release.Number")
@@ -5871,7 +6008,6 @@ def create_by_form(
                 "'create same' means the release of the running deployment, and a runbook has none"
             )
     channel = channel or find_default_channel(api, project)
-    since = own_queue_time(api, step)
     recipe = Recipe(
         number=number,
         packages=more["packages"],
@@ -5879,8 +6015,8 @@ def create_by_form(
         git_ref=more["git_ref"],
         git_commit=more["git_commit"],
         notes="\n\n".join(part for part in (more["release_notes"], sentence_for_people(step)) if part),
-        key=intention_key([*own_identity(step), project["Id"], channel["Id"], "release"]),
-        since=since - CLOCK_MARGIN if since else None,
+        key=intention_key([*order.identity, project["Id"], channel["Id"], "release"]),
+        since=order.since - CLOCK_MARGIN if order.since else None,
     )
     if not parameters.what_if:
         return Chosen(*create_release(api, project, channel, recipe))
@@ -5891,140 +6027,61 @@ def create_by_form(
     return Chosen({"Id": "", **planned.body}, f"to be created: {planned.words}")
 
 
-def check_before_queueing(
-    api: Api, parameters: Parameters, more: Mapping[str, Any], deliveries: Sequence[Delivery]
-) -> list[tuple[Delivery, Fitted]]:
-    """Fails with everything that the server would refuse, or that means nothing there, before anything is queued.
-
-    Otherwise the deployments that are to be created have all their fields.
-    """
-    step: Step = parameters.step
-    obstacles = Obstacles(api, parameters.start or utc_now(api))
-    reasons: list[str] = []
-    fitted: list[tuple[Delivery, Fitted]] = []
-    wishes = wishes_of(parameters, more)
-    first = deliveries[0].place.environment["Id"]
-    to_create = [
-        one
-        for one in deliveries
-        if one.decision is not None and one.decision.action == "create" and one.release["Id"]
-    ]
-    if more["refresh_variables"] and to_create:
-        refresh_variables(api, step, obstacles, to_create, parameters.what_if)
-    for delivery in to_create:
-        for kind, reason in obstacles.find(delivery.place, delivery.release):
-            later = kind == LIFECYCLE and more["at_once"] and delivery.place.environment["Id"] != first
-            if later:
-                step.log.verbose(f"{reason}; perhaps it will when its turn has come.")
-            elif reason not in reasons:
-                reasons.append(reason)
-        preview = read_preview(api, delivery.release, delivery.place)
-        fitted.append((delivery, fit(delivery.place, wishes, preview)))
-    misfits = unmet(wishes, [one for _, one in fitted]) if fitted else []
-    misfits += [fault for _, one in fitted for fault in one.faults]
-    if reasons or misfits:
-        step.fail(REFUSED if reasons else MISCONFIGURED, "; ".join([*reasons, *misfits]))
-    for delivery, one in fitted:
-        if one.skipped:
-            delivery.skip(one.skipped)
-            step.log.highlight(f"Skipped: {one.skipped}.")
-        elif delivery.errand is not None:
-            intention = delivery.errand.intention
-            delivery.errand.intention = intention._replace(settings={**intention.settings, **one.settings})
-    return fitted
-
-
-def refresh_variables(
-    api: Api, step: Step, obstacles: Obstacles, deliveries: Sequence[Delivery], what_if: bool
-) -> None:
+def refresh_variables(order: Order, obstacles: Obstacles) -> None:
     """Brings the releases' variables up to date, where something has changed at all."""
-    for release in {one.release["Id"]: one.release for one in deliveries}.values():
+    for release in {one.release["Id"]: one.release for one in order.to_create()}.values():
         number = release["Version"]
         if not variables_have_changed(obstacles.template(release)):
-            step.log.info(f"The variables of {number} are up to date.")
+            order.step.log.info(f"The variables of {number} are up to date.")
             continue
         words = f"the variables of {number} have changed since it was made"
-        if what_if:
-            step.log.info(f"{words}, and would be brought up to date.")
+        if order.parameters.what_if:
+            order.step.log.info(f"{words}, and would be brought up to date.")
             continue
-        step.log.highlight(
+        order.step.log.highlight(
             f"{words[0].upper()}{words[1:]}: they are brought up to date, which changes the release for every later "
             "deployment of it."
         )
-        update_snapshot(api, release)
+        update_snapshot(order.api, release)
         obstacles.forget(release)
 
 
-class ErrandMaker:
-    """Makes the errand for one place after the other; what they have in common is looked up once."""
-
-    def __init__(self, api: Api, parameters: Parameters, more: Mapping[str, Any]) -> None:
-        self.settings = settings_of(parameters, more)
-        self.api = api
-        self.parameters = parameters
-        self.step: Step = parameters.step
-        self.identity = own_identity(self.step)
-        self.since = own_queue_time(api, self.step)
-
-    def errand(self, place: Place, release: Mapping[str, Any]) -> Errand:
-        parameters = self.parameters
-        where = [place.project["Id"], place.environment["Id"], place.tenant_id or ""]
-        intention = Intention(
-            place=place,
-            release=release,
-            condition=parameters.when,
-            deploys_again=parameters.on_retry == "deploy_again",
-            key=intention_key(self.identity + where),
-            since=self.since,
-            sentence=sentence_for_people(self.step),
-            own_task=own_task(self.step),
-            is_awaited=parameters.wait,
-            settings=self.settings,
-        )
-        return Errand(self.api, self.step.log, intention)
-
-
-def hand_on(api: Api, step: Step, more: Mapping[str, Any], deliveries: Sequence[Delivery]) -> None:
+def hand_on(order: Order) -> None:
     """The child's own output variables as ours, also when it failed; of several children with the place in the name."""
-    if not more["outputs"]:
+    patterns, log = order.more["outputs"], order.step.log
+    if not patterns or order.parameters.what_if:
         return
     count = 0
-    for delivery in deliveries:
+    for delivery in order.deliveries:
         if delivery.child is None:
             continue
         try:
-            found, secret = child_outputs(api, delivery.child.deployment.document, more["outputs"])
+            found, secret = child_outputs(order.api, delivery.child.deployment.document, patterns)
         except ApiError as error:
-            step.log.warning(f"{delivery.place}: its output variables cannot be read: {error.sentence}")
+            log.warning(f"{delivery.place}: its output variables cannot be read: {error.sentence}")
             continue
         environment, tenant = delivery.place.environment["Name"], delivery.place.tenant
         where = environment + (f"/{tenant['Name']}" if tenant else "")
+        of_one = len(order.deliveries) == 1
         for one in found:
-            name = (
-                one.spelled
-                if len(deliveries) == 1
-                else one.spelled.replace("Deployment", f"Deployment[{where}]", 1)
-            )
-            step.output(name, one.value)
+            spelled = one.spelled
+            if not of_one:
+                spelled = spelled.replace("Deployment", f"Deployment[{where}]", 1)
+            order.step.output(spelled, one.value)
         count += len(found)
         if secret:
-            step.log.warning(
+            log.warning(
                 f"{delivery.place}: sensitive output variables cannot be handed on: {', '.join(secret)}"
             )
     if not count:
-        step.log.warning(f"No output variable of the other project matches: {', '.join(more['outputs'])}")
+        log.warning(f"No output variable of the other project matches: {', '.join(patterns)}")
 
 
-def tell_notes(
-    api: Api,
-    step: Step,
-    more: Mapping[str, Any],
-    project: Mapping[str, Any],
-    deliveries: Sequence[Delivery],
-) -> None:
+def tell_notes(order: Order) -> None:
     """The notes of every release between what is there and what comes, as output and artifact."""
+    api, step, project = order.api, order.step, order.project
     texts: dict[tuple[str, str], str] = {}
-    for delivery in deliveries if more["notes"] else ():
+    for delivery in order.deliveries if order.more["notes"] else ():
         if delivery.decision is None or not delivery.release["Id"]:
             continue
         current = find_current(api, delivery.place)
@@ -6038,32 +6095,6 @@ def tell_notes(
         step.artifact(
             f"{step.variable('Octopus.Action.Name') or project['Name']}.release-notes.md", text + "\n"
         )
-
-
-def tell_what_if(step: Step, deliveries: Sequence[Delivery]) -> None:
-    words = "; ".join(decision_in_words(delivery) for delivery in deliveries)
-    step.log.highlight(f"What-if: {words}. Nothing was changed.")
-    set_outputs(step, deliveries, what_if=True)
-
-
-def set_outputs(step: Step, deliveries: Sequence[Delivery], *, what_if: bool = False) -> None:
-    """Of several places the ids and links are parted by commas; `Children` has everything by place."""
-    children = [describe(delivery, what_if) for delivery in deliveries]
-    step.result["children"] = children
-    reasons = ["what-if"] if what_if else [child["skipped"] for child in children if child["skipped"]]
-    step.output("State", "WhatIf" if what_if else state_of(deliveries))
-    step.output(
-        "Version", ", ".join(dict.fromkeys(child["version"] for child in children if child["version"]))
-    )
-    step.output(
-        "ReleaseId", ", ".join(dict.fromkeys(child["release"] for child in children if child["release"]))
-    )
-    step.output("DeploymentId", joined(children, "deployment"))
-    step.output("TaskId", joined(children, "task"))
-    step.output("Link", joined(children, "link"))
-    step.output("Changed", str(any(child["changed"] for child in children)))
-    step.output("Skipped", "; ".join(dict.fromkeys(reasons)))
-    step.output("Children", children_as_text(children))
 
 
 # ---- The form: one row a parameter ----

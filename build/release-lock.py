@@ -6,7 +6,7 @@
 # spec: step_templates/release-lock.yaml
 # id: 636563b2-1608-4b0f-99f2-c8e9af73ee88
 # revision: 1
-# digest: sha256:3c4566aa9705b3d0c66843e663fc5e8c97615325b61015dd538eda3d7968cd67
+# digest: sha256:368389fc808e47c7621e39fe4445af4cac2d50ca240eacf52e5ae41bc96480c1
 
 from __future__ import annotations
 
@@ -1653,7 +1653,12 @@ class Task:
         self.state: str = document["State"]
         self.description: str = document.get("Description") or self.id
         self.error: str = document.get("ErrorMessage") or ""
-        self.deployment_id: str = (document.get("Arguments") or {}).get("DeploymentId") or ""
+        arguments = document.get("Arguments") or {}
+        self.deployment_id: str = arguments.get("DeploymentId") or ""
+        self.runbook_run_id: str = arguments.get("RunbookRunId") or ""
+        self.space_id: str = document.get("SpaceId") or ""
+        # Approvals outside of Octopus, by type; servers that know none leave them out.
+        self.preconditions: Sequence[str] = document.get("PendingPreconditionTypes") or ()
         self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
         self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
         self.queued = moment_or_none(document.get("QueueTime"))

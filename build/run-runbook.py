@@ -6,7 +6,7 @@
 # spec: step_templates/run-runbook.yaml
 # id: 0f4d5a37-6c1b-4d8e-a1f0-93b7c2d85e14
 # revision: 1
-# digest: sha256:fcadc0a539c65cb18d98715a0cf3d00d15a035e3ef9875d8b3131c0b3eda4d22
+# digest: sha256:cf2bf79129d9db33b7b16fc1d8d4fc08e17a61ed019bf811b80436b77a699e89
 
 from __future__ import annotations
 
@@ -872,7 +872,7 @@ def parse_parameters(
 # ---- generator/runtime/step.py ----
 
 MISCONFIGURED = "misconfigured"
-
+REFUSED = "refused"
 REFUSED_BY_SERVER = "refused by the server"
 CHILD_FAILED = "child failed"
 TIMED_OUT = "timed out"
@@ -2301,6 +2301,10 @@ class Errand:
         self.rounds = 0
         self.lost_at: Optional[float] = None
         self.looked_for_late_at = 0.0
+
+    def refine(self, settings: Mapping[str, Any]) -> None:
+        """Adds fields of the deployment."""
+        self.intention = self.intention._replace(settings={**self.intention.settings, **settings})
 
     def decide(self, listed: Optional[Sequence[Deployment]] = None) -> Decision:
         """What to do, by reading alone. `listed`: the recent deployments, when they were just read for several errands."""
@@ -4620,13 +4624,16 @@ def open_keys(deliveries: Sequence[Delivery]) -> list[str]:
 def describe(delivery: Delivery, what_if: bool) -> dict[str, Any]:
     """One child of the step, for the result and the output."""
     place, deployment = delivery.place, delivery.deployment
+    frozen = {"version": delivery.release["Version"], "release": delivery.release["Id"]}
+    made = {"deployment": deployment.id if deployment else ""}
+    if place.runbook is not None:
+        frozen, made = {"snapshot": frozen["version"]}, {"run": made["deployment"]}
     return {
         "environment": place.environment["Name"],
         "tenant": place.tenant["Name"] if place.tenant else "",
-        "version": delivery.release["Version"],
-        "release": delivery.release["Id"],
+        **frozen,
         "state": "WhatIf" if what_if else delivery.state,
-        "deployment": deployment.id if deployment else "",
+        **made,
         "task": deployment.task.id if deployment else "",
         "link": deployment.link if deployment else "",
         "changed": delivery.changed,
@@ -4642,7 +4649,7 @@ def children_as_text(children: Sequence[Mapping[str, Any]]) -> str:
 
 
 def joined(children: Sequence[Mapping[str, Any]], name: str) -> str:
-    return ", ".join(child[name] for child in children if child[name])
+    return ", ".join(dict.fromkeys(child[name] for child in children if child[name]))
 
 
 def state_of(deliveries: Sequence[Delivery]) -> str:
@@ -4905,15 +4912,14 @@ def cancel_guarded(api: Api, keys: Container[str], project_id: str) -> None:
                         raise
 
 
-# ---- templates/steps/run_runbook.py ----
+# ---- generator/runtime/orders.py ----
 
-PUBLISHED = "published"
-NO_SNAPSHOT: Mapping[str, Any] = {"Id": "", "Version": ""}
+NOTHING: Mapping[str, Any] = {"Id": "", "Version": ""}
 
 
-def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
-    """*More options*, each with what holds when it is not given."""
-    table = {
+def order_options() -> dict[str, Option]:
+    """The *More options* of all these steps, each with what holds when it is not given."""
+    return {
         "at_once": Option(parse_count),
         "if_one_fails": Option(one_of(GO_ON, STOP, CANCEL), GO_ON),
         "not_connected": Option(one_of("skip", "fail"), "skip"),
@@ -4926,52 +4932,190 @@ def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
         "expire": Option(parse_duration),
         "watchdog": Option(parse_switch, True),
     }
-    return parse_options(table, pairs)
+
+
+class Order:
+    """One run of such a step. `outputs` has the names of its own outputs, each with the fact of a child that it tells."""
+
+    def __init__(self, parameters: Any, more: Mapping[str, Any], outputs: Mapping[str, str]) -> None:
+        self.parameters = parameters
+        self.more = more
+        self.outputs = outputs
+        self.step: Step = parameters.step
+        self.limits = Limits(parameters.queue_limit, parameters.run_limit)
+        self.longest = self.limits.queue + self.limits.run
+        self.api = connect(parameters, self.longest if parameters.wait else timedelta())
+        self.deliveries: list[Delivery] = []
+        self.fitted: list[tuple[Delivery, Fitted]] = []
+        self.project: Mapping[str, Any] = {}
+        self.watchdog = Watchdog(self.step.log)
+        self.identity = own_identity(self.step)
+        self.since = own_queue_time(self.api, self.step)
+
+    def guard(self, project: Mapping[str, Any]) -> None:
+        """Starts the watchdog over what will be made of this project."""
+        self.project = project
+        parameters = self.parameters
+        wanted = parameters.wait and self.more["watchdog"] and not parameters.what_if
+        self.watchdog = start_watchdog(parameters, self.api, self.longest, wanted=wanted)
+
+    # --- what is to be done where ----------------------------------------------------------------------------------
+
+    def find_places(self, project: Mapping[str, Any], lifecycle_id: str) -> Sequence[Place]:
+        """Where the form wants it; what cannot be reached of that becomes skipped deliveries, or an error."""
+        parameters, step = self.parameters, self.step
+        own_environment = step.variable("Octopus.Environment.Name")
+        environments = find_environments(self.api, parameters.environment, own_environment, lifecycle_id)
+        own_tenant = step.variable("Octopus.Deployment.Tenant.Name")
+        found = find_destinations(self.api, project, environments, parameters.tenant, own_tenant)
+        if found.left_out and self.more["not_connected"] == "fail":
+            step.fail(MISCONFIGURED, "; ".join(one.reason for one in found.left_out))
+        if parameters.tenant and found.places and found.places[0].tenant is None:
+            name = project["Name"]
+            step.log.info(f"{name} is not deployed for tenants, and so not for {own_tenant} in particular.")
+        for place, reason in found.left_out:
+            self.skip(place, reason)
+        return found.places
+
+    def skip(self, place: Place, reason: str) -> None:
+        self.deliveries.append(Delivery(place, NOTHING, None, skipped=f"{place}: {reason}"))
+
+    def add(self, place: Place, release: Mapping[str, Any], **intended: Any) -> None:
+        """`intended` are further fields of the Intention."""
+        errand = Errand(self.api, self.step.log, self.intention(place, release)._replace(**intended))
+        self.deliveries.append(Delivery(place, release, errand))
+
+    def intention(self, place: Place, release: Mapping[str, Any]) -> Intention:
+        parameters = self.parameters
+        where = [place.project["Id"], place.environment["Id"], place.tenant_id or ""]
+        if place.runbook is not None:
+            where.insert(1, place.runbook["Id"])
+        return Intention(
+            place=place,
+            release=release,
+            condition=ALWAYS,
+            deploys_again=parameters.on_retry != "keep",
+            key=intention_key(self.identity + where),
+            since=self.since,
+            sentence=sentence_for_people(self.step),
+            own_task=own_task(self.step),
+            is_awaited=parameters.wait,
+            settings=settings_of(parameters, self.more),
+        )
+
+    def decide(self) -> None:
+        decide_all(self.api, self.deliveries)
+        for delivery in self.deliveries:
+            tell_decision(self.step, delivery)
+
+    def to_create(self) -> list[Delivery]:
+        """Those whose deployment is to be made, of a release that exists already (under what-if it may not)."""
+        decided = [one for one in self.deliveries if one.decision is not None and one.release["Id"]]
+        return [one for one in decided if one.decision is not None and one.decision.action == "create"]
+
+    # --- what is against it ----------------------------------------------------------------------------------------
+
+    def check(self, reasons: Sequence[str] = ()) -> None:
+        """Fails with `reasons`, and with everything that means nothing there, before anything is queued.
+
+        Otherwise the deployments that are to be created have all their fields.
+        """
+        step = self.step
+        wishes = wishes_of(self.parameters, self.more)
+        for delivery in self.to_create():
+            preview = read_preview(self.api, delivery.release, delivery.place)
+            self.fitted.append((delivery, fit(delivery.place, wishes, preview)))
+        misfits = unmet(wishes, [one for _, one in self.fitted]) if self.fitted else []
+        misfits += [fault for _, one in self.fitted for fault in one.faults]
+        if reasons or misfits:
+            step.fail(REFUSED if reasons else MISCONFIGURED, "; ".join([*reasons, *misfits]))
+        for delivery, one in self.fitted:
+            if one.skipped:
+                delivery.skip(one.skipped)
+                step.log.highlight(f"Skipped: {one.skipped}.")
+            elif delivery.errand is not None:
+                delivery.errand.refine(one.settings)
+
+    # --- doing it --------------------------------------------------------------------------------------------------
+
+    def carry_out(self) -> None:
+        """Returns when every child has ended, or with what-if at once; `fail_if_any_did` is the caller's last word."""
+        parameters = self.parameters
+        if parameters.what_if:
+            tell_fitted(self.step, self.fitted)
+            words = "; ".join(decision_in_words(delivery) for delivery in self.deliveries)
+            self.step.log.highlight(f"What-if: {words}. Nothing was changed.")
+            self.set_outputs()
+            return
+        more = self.more
+        terms = Terms(
+            limits=self.limits,
+            waits=parameters.wait,
+            cancels_late=parameters.on_timeout == "cancel",
+            if_one_fails=more["if_one_fails"],
+            at_once=more["at_once"],
+            warnings_fail=more["warnings"] == "fail",
+        )
+        lookout = Lookout(self.api, self.step)
+        with self.watchdog:
+            self.watchdog.guard(open_keys(self.deliveries), self.project["Id"])
+            try:
+                Fanout(self.api, self.step.log, self.deliveries, terms, tell=self.tell, lookout=lookout).run()
+            finally:
+                self.set_outputs()
+
+    def fail_if_any_did(self) -> None:
+        failure = failure_of(self.deliveries)
+        if failure is not None:
+            raise failure
+
+    def tell(self) -> None:
+        self.watchdog.guard(open_keys(self.deliveries), self.project["Id"])
+        self.set_outputs()
+
+    def set_outputs(self) -> None:
+        """Of several places the ids and links are parted by commas; `Children` has everything by place."""
+        step, what_if = self.step, self.parameters.what_if
+        children = [describe(delivery, what_if) for delivery in self.deliveries]
+        reasons = ["what-if"] if what_if else [child["skipped"] for child in children if child["skipped"]]
+        step.output("State", "WhatIf" if what_if else state_of(self.deliveries))
+        for name, fact in self.outputs.items():
+            step.output(name, joined(children, fact))
+        step.output("Changed", str(any(child["changed"] for child in children)))
+        step.output("Skipped", "; ".join(dict.fromkeys(reasons)))
+        step.output("Children", children_as_text(children))
+        step.result["children"] = children
+
+
+# ---- templates/steps/run_runbook.py ----
+
+PUBLISHED = "published"
+OUTPUTS = {"Snapshot": "snapshot", "RunbookRunId": "run", "TaskId": "task", "Link": "link"}
+
+
+def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
+    """*More options*, each with what holds when it is not given."""
+    return parse_options(order_options(), pairs)
 
 
 @reads(environment=parse_environments, start=parse_start, more=parse_more, **CONNECTION_GRAMMARS)
 def main(parameters: Parameters) -> None:
-    step: Step = parameters.step
-    more = parameters.more or parse_more({})
-    limits = Limits(parameters.queue_limit, parameters.run_limit)
-    api = connect(parameters, limits.queue + limits.run if parameters.wait else timedelta())
-    project = find_named(api, "projects", "project", parameters.project)
-    is_guarded = parameters.wait and more["watchdog"] and not parameters.what_if
-    watchdog = start_watchdog(parameters, api, limits.queue + limits.run, wanted=is_guarded)
-    runbook = find_runbook(api, project, parameters.runbook)
-    deliveries = plan_deliveries(api, parameters, more, project, runbook)
-    decide_all(api, deliveries)
-    for delivery in deliveries:
-        tell_decision(step, delivery)
-    fitted = check_before_queueing(api, parameters, more, deliveries)
-    if parameters.what_if:
-        tell_fitted(step, fitted)
-        words = "; ".join(decision_in_words(delivery) for delivery in deliveries)
-        step.log.highlight(f"What-if: {words}. Nothing was changed.")
-        set_outputs(step, deliveries, what_if=True)
-        return
-    terms = Terms(
-        limits=limits,
-        waits=parameters.wait,
-        cancels_late=parameters.on_timeout == "cancel",
-        if_one_fails=more["if_one_fails"],
-        at_once=more["at_once"],
-        warnings_fail=more["warnings"] == "fail",
-    )
-
-    def tell() -> None:
-        watchdog.guard(open_keys(deliveries), project["Id"])
-        set_outputs(step, deliveries)
-
-    with watchdog:
-        watchdog.guard(open_keys(deliveries), project["Id"])
-        try:
-            Fanout(api, step.log, deliveries, terms, tell=tell, lookout=Lookout(api, step)).run()
-        finally:
-            set_outputs(step, deliveries)
-    failure = failure_of(deliveries)
-    if failure is not None:
-        step.fail(failure.kind, failure.sentence)
+    order = Order(parameters, parameters.more or parse_more({}), OUTPUTS)
+    project = find_named(order.api, "projects", "project", parameters.project)
+    order.guard(project)
+    runbook = find_runbook(order.api, project, parameters.runbook)
+    # A runbook has a tenant mode of its own.
+    name = "{} of {}".format(runbook["Name"], project["Name"])
+    tenanted = {**project, "Name": name, "TenantedDeploymentMode": runbook.get("MultiTenancyMode")}
+    places = order.find_places(tenanted, project["LifecycleId"])
+    snapshot = find_snapshot(order.api, runbook, parameters.snapshot)
+    order.step.log.info(f"Snapshot: {snapshot['Version']} of {runbook['Name']} ({parameters.snapshot})")
+    for place in places:
+        order.add(place._replace(project=project, runbook=runbook), snapshot)
+    order.decide()
+    order.check()
+    order.carry_out()
+    order.fail_if_any_did()
 
 
 def find_runbook(api: Api, project: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -4992,118 +5136,6 @@ def find_snapshot(api: Api, runbook: Mapping[str, Any], name: str) -> Mapping[st
         what = "snapshot of {}".format(runbook["Name"])
         raise NotFound(absence(what, name, [one["Name"] for one in found]))
     return numbered(snapshot)
-
-
-def plan_deliveries(
-    api: Api,
-    parameters: Parameters,
-    more: Mapping[str, Any],
-    project: Mapping[str, Any],
-    runbook: Mapping[str, Any],
-) -> list[Delivery]:
-    """One delivery for each place that is meant, those that cannot be reached among them as skipped."""
-    step: Step = parameters.step
-    own_environment = step.variable("Octopus.Environment.Name")
-    environments = find_environments(api, parameters.environment, own_environment, project["LifecycleId"])
-    # A runbook has a tenant mode of its own.
-    name = "{} of {}".format(runbook["Name"], project["Name"])
-    tenanted = {**project, "Name": name, "TenantedDeploymentMode": runbook.get("MultiTenancyMode")}
-    own_tenant = step.variable("Octopus.Deployment.Tenant.Name")
-    found = find_destinations(api, tenanted, environments, parameters.tenant, own_tenant)
-    if found.left_out and more["not_connected"] == "fail":
-        step.fail(MISCONFIGURED, "; ".join(one.reason for one in found.left_out))
-    snapshot = find_snapshot(api, runbook, parameters.snapshot)
-    step.log.info(f"Snapshot: {snapshot['Version']} of {runbook['Name']} ({parameters.snapshot})")
-    deliveries = [
-        Delivery(place, NO_SNAPSHOT, None, skipped=f"{place}: {reason}") for place, reason in found.left_out
-    ]
-    make = ErrandMaker(api, parameters, settings_of(parameters, more))
-    for place in found.places:
-        place = place._replace(project=project, runbook=runbook)
-        deliveries.append(Delivery(place, snapshot, make.errand(place, snapshot)))
-    return deliveries
-
-
-class ErrandMaker:
-    """Makes the errand for one place after the other; what they have in common is looked up once."""
-
-    def __init__(self, api: Api, parameters: Parameters, settings: Mapping[str, Any]) -> None:
-        self.api = api
-        self.parameters = parameters
-        self.settings = settings
-        self.step: Step = parameters.step
-        self.identity = own_identity(self.step)
-        self.since = own_queue_time(api, self.step)
-
-    def errand(self, place: Place, snapshot: Mapping[str, Any]) -> Errand:
-        assert place.runbook is not None
-        parameters = self.parameters
-        where = [
-            place.project["Id"],
-            place.runbook["Id"],
-            place.environment["Id"],
-            place.tenant_id or "",
-        ]
-        intention = Intention(
-            place=place,
-            release=snapshot,
-            condition=ALWAYS,
-            deploys_again=parameters.on_retry == "run_again",
-            key=intention_key(self.identity + where),
-            since=self.since,
-            sentence=sentence_for_people(self.step),
-            own_task=own_task(self.step),
-            is_awaited=parameters.wait,
-            settings=self.settings,
-        )
-        return Errand(self.api, self.step.log, intention)
-
-
-def check_before_queueing(
-    api: Api, parameters: Parameters, more: Mapping[str, Any], deliveries: Sequence[Delivery]
-) -> list[tuple[Delivery, Fitted]]:
-    """Fails with everything that means nothing there before anything is queued; otherwise the runs have all their fields."""
-    step: Step = parameters.step
-    wishes = wishes_of(parameters, more)
-    fitted: list[tuple[Delivery, Fitted]] = []
-    for delivery in deliveries:
-        if delivery.decision is not None and delivery.decision.action == "create":
-            preview = read_preview(api, delivery.release, delivery.place)
-            fitted.append((delivery, fit(delivery.place, wishes, preview)))
-    misfits = unmet(wishes, [one for _, one in fitted]) if fitted else []
-    misfits += [fault for _, one in fitted for fault in one.faults]
-    if misfits:
-        step.fail(MISCONFIGURED, "; ".join(misfits))
-    for delivery, one in fitted:
-        if one.skipped:
-            delivery.skip(one.skipped)
-            step.log.highlight(f"Skipped: {one.skipped}.")
-        elif delivery.errand is not None:
-            intention = delivery.errand.intention
-            delivery.errand.intention = intention._replace(settings={**intention.settings, **one.settings})
-    return fitted
-
-
-def set_outputs(step: Step, deliveries: Sequence[Delivery], *, what_if: bool = False) -> None:
-    """Of several places the ids and links are parted by commas; `Children` has everything by place."""
-    children = [child_of(delivery, what_if) for delivery in deliveries]
-    step.result["children"] = children
-    reasons = ["what-if"] if what_if else [child["skipped"] for child in children if child["skipped"]]
-    step.output("State", "WhatIf" if what_if else state_of(deliveries))
-    step.output("Snapshot", ", ".join(dict.fromkeys(one["snapshot"] for one in children if one["snapshot"])))
-    step.output("RunbookRunId", joined(children, "run"))
-    step.output("TaskId", joined(children, "task"))
-    step.output("Link", joined(children, "link"))
-    step.output("Changed", str(any(child["changed"] for child in children)))
-    step.output("Skipped", "; ".join(dict.fromkeys(reasons)))
-    step.output("Children", children_as_text(children))
-
-
-def child_of(delivery: Delivery, what_if: bool) -> dict[str, Any]:
-    """One child, named as runbooks name things."""
-    names = {"version": "snapshot", "deployment": "run"}
-    found = describe(delivery, what_if)
-    return {names.get(name, name): value for name, value in found.items() if name != "release"}
 
 
 # ---- The form: one row a parameter ----

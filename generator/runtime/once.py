@@ -149,6 +149,10 @@ class Errand:
         self.lost_at: Optional[float] = None
         self.looked_for_late_at = 0.0
 
+    def refine(self, settings: Mapping[str, Any]) -> None:
+        """Adds fields of the deployment."""
+        self.intention = self.intention._replace(settings={**self.intention.settings, **settings})
+
     def decide(self, listed: Optional[Sequence[Deployment]] = None) -> Decision:
         """What to do, by reading alone. `listed`: the recent deployments, when they were just read for several errands."""
         listed = self.recent(listed)

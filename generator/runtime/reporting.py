@@ -61,13 +61,16 @@ def open_keys(deliveries: Sequence[Delivery]) -> list[str]:
 def describe(delivery: Delivery, what_if: bool) -> dict[str, Any]:
     """One child of the step, for the result and the output."""
     place, deployment = delivery.place, delivery.deployment
+    frozen = {"version": delivery.release["Version"], "release": delivery.release["Id"]}
+    made = {"deployment": deployment.id if deployment else ""}
+    if place.runbook is not None:
+        frozen, made = {"snapshot": frozen["version"]}, {"run": made["deployment"]}
     return {
         "environment": place.environment["Name"],
         "tenant": place.tenant["Name"] if place.tenant else "",
-        "version": delivery.release["Version"],
-        "release": delivery.release["Id"],
+        **frozen,
         "state": "WhatIf" if what_if else delivery.state,
-        "deployment": deployment.id if deployment else "",
+        **made,
         "task": deployment.task.id if deployment else "",
         "link": deployment.link if deployment else "",
         "changed": delivery.changed,
@@ -83,7 +86,7 @@ def children_as_text(children: Sequence[Mapping[str, Any]]) -> str:
 
 
 def joined(children: Sequence[Mapping[str, Any]], name: str) -> str:
-    return ", ".join(child[name] for child in children if child[name])
+    return ", ".join(dict.fromkeys(child[name] for child in children if child[name]))
 
 
 def state_of(deliveries: Sequence[Delivery]) -> str:
