@@ -6,7 +6,7 @@
 # spec: step_templates/wait-for-deployment.yaml
 # id: c7f9d6f3-524a-4b5e-9a6d-1fc23dca74cf
 # revision: 2
-# digest: sha256:9ec58994f28a498da0437ff5d90e45e8d5a21c139f33083e6169c5380df13fcb
+# digest: sha256:943104946261cca39b45921906ef23f6e520f65ec5590bf28a9cec0f71391aff
 
 from __future__ import annotations
 
@@ -4177,6 +4177,8 @@ class Vigil:
             return self.lose(one, CANCELLED, words, deployment, state, status)
         kind = CANCELLED if state == "Canceled" else CHILD_FAILED
         if goal.until == SUCCEEDED:
+            if watch.detailed_at < watch.changed_at and self.waiter.shows_details:
+                self.waiter.read_details(watch)  # of several the steps may not have been read at the end
             cause = cause_of_failure(watch)
             words = f"{watch}: {state}" + (f": {cause}" if cause else "")
         elif goal.until == STARTED:

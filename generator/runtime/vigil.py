@@ -359,6 +359,8 @@ class Vigil:
             return self.lose(one, CANCELLED, words, deployment, state, status)
         kind = CANCELLED if state == "Canceled" else CHILD_FAILED
         if goal.until == SUCCEEDED:
+            if watch.detailed_at < watch.changed_at and self.waiter.shows_details:
+                self.waiter.read_details(watch)  # of several the steps may not have been read at the end
             cause = cause_of_failure(watch)
             words = f"{watch}: {state}" + (f": {cause}" if cause else "")
         elif goal.until == STARTED:
