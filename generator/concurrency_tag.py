@@ -149,6 +149,8 @@ def remove(
 
 def describe_theirs(theirs: Sequence[Document]) -> str:
     values = ", ".join(sorted(repr(str(item.get("Value"))) for item in theirs))
+    if all(MARK.search(str(item.get("Description") or "")) for item in theirs):
+        return f"it came with a clone of another project ({values}): remove it, and the file makes the project's own"
     return (
         f"people made it ({values}), and it is never overwritten: remove it, or concurrency_tag from the file"
     )

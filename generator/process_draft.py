@@ -328,7 +328,12 @@ class Draft:
             name = str(owned.action["Name"])
             others = (a for step in self.steps for a in step["Actions"] if a is not owned.action)
             steps = (step for step in self.steps if step is not owned.step)
-            if any(str(item.get("Name")).casefold() == name.casefold() for item in (*steps, *others)):
+            alike = [
+                item for item in (*steps, *others) if str(item.get("Name")).casefold() == name.casefold()
+            ]
+            if alike:
                 reason = "a step of this name is there already, and it is not ours: choose another name"
+                if any(owned_step.MARKER in item.get("Properties", {}) for item in alike):
+                    reason += ", or remove that one: it came with a clone of another project"
                 self.changes = [entry for entry in self.changes if entry.step is not owned.step]
                 self.note("conflict", ready.key, name, reason, step=owned.step)

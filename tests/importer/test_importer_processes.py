@@ -236,13 +236,23 @@ def test_a_step_that_people_copied_is_a_conflict_that_names_both(shop: Shop) -> 
 
 def test_the_steps_of_a_cloned_project_are_not_ours(shop: Shop, server: Scene, tmp_path: Path) -> None:
     shop.apply(step("db"))
-    clone = Shop(server, f"Clone of {shop.name}", tmp_path)
-    steps = copy.deepcopy(shop.steps)
-    for item in steps:
-        for part in (item, *item["Actions"]):
-            del part["Id"], part["Slug"]
-    server.put_steps(clone.name, steps)
+    name = f"Clone of {shop.name}"
+    clone = Shop(server, name, tmp_path)
+    with server.by_hand() as client:
+        donor = server.projects[shop.name]
+        client.delete(f"projects/{server.projects[name]['Id']}")
+        body = {"Name": name, "ProjectGroupId": donor["ProjectGroupId"], "LifecycleId": donor["LifecycleId"]}
+        server.projects[name] = client.post("projects", body, clone=donor["Id"])
+    before = clone.process
+    assert clone.names == ["Announce", "Smoke test", "Verify Database"]
     assert clone.plan(step("db", name="Another")) == {"Another": "create"}
+    [change] = clone.changes(step("db"), force=True, prune=True)
+    assert (change["action"], change["reason"]) == (
+        "conflict",
+        "a step of this name is there already, and it is not ours: choose another name, "
+        "or remove that one: it came with a clone of another project",
+    )
+    assert clone.process == before
 
 
 def test_a_newer_template_is_copied_into_the_steps(shop: Shop) -> None:

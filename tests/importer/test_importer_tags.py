@@ -137,7 +137,11 @@ def test_a_clones_tag_is_not_ours(shop: TaggedShop, tmp_path: Path) -> None:
     clone = TaggedShop(shop.scene, f"Clone of {shop.name}", tmp_path)
     clone.put(*[{**item, "Id": None} for item in copy.deepcopy(shop.variables)])
     clone.tag("two")
-    assert clone.plan() == {NAME: "conflict"}
+    [change] = clone.changes()
+    assert (change["action"], change["reason"]) == (
+        "conflict",
+        "it came with a clone of another project ('one'): remove it, and the file makes the project's own",
+    )
 
 
 def test_prune_leaves_the_tag_of_another_file(shop: TaggedShop) -> None:
