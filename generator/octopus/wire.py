@@ -266,6 +266,7 @@ PERMISSIONS: Mapping[str, tuple[str, str, str, str]] = {
         "ActionTemplateEdit",
         "ActionTemplateDelete",
     ),
+    "actionsupdate": ("ProcessView", "ProcessEdit", "ProcessEdit", "ProcessEdit"),
     "projects": ("ProjectView", "ProjectCreate", "ProjectEdit", "ProjectDelete"),
     "deploymentprocesses": ("ProcessView", "ProcessEdit", "ProcessEdit", "ProcessEdit"),
     "runbookprocesses": ("RunbookView", "RunbookEdit", "RunbookEdit", "RunbookEdit"),
