@@ -201,14 +201,15 @@ def parse_entry(line: Document) -> Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Return:
-    """What can be done about one step of a record: `writes` when its former copy goes back, with the diff of that. `found` and
-    `goal` are fingerprints of the step before and after."""
+    """What can be done about one step of a record: `writes` when its former copy goes back, with the diffs of its form
+    and of its script. `found` and `goal` are fingerprints of the step before and after."""
 
     entry: Entry
     sentence: str
     writes: bool = False
     ok: bool = True
-    diff: Sequence[str] = ()
+    form: Sequence[str] = ()
+    script: Sequence[str] = ()
     found: str = ""
     goal: str = ""
 
@@ -259,10 +260,8 @@ def compare(entry: Entry, action: ActionDocument | None, *, force: bool) -> Retu
         sentence=f"version {version} -> {'the former copy' if entry.held is None else entry.held}{told}",
         writes=True,
         ok=not lost,
-        diff=(
-            *form_diff(action, put["Properties"], put.get("Packages") or (), name=entry.where),
-            *script_diff(action, put["Properties"], name=entry.where),
-        ),
+        form=form_diff(action, put["Properties"], put.get("Packages") or (), name=entry.where),
+        script=script_diff(action, put["Properties"], name=entry.where),
         found=now,
         goal=fingerprint(put),
     )

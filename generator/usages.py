@@ -375,7 +375,7 @@ class SpaceReading:
             self.unseen.append(f"{project['Name']}: other branches: {error}")
             names = [default]
         released = {
-            str(usage["Branch"])
+            HEADS + str(usage["Branch"]).removeprefix(HEADS)
             for usage in told
             if usage.get("ProjectId") == project["Id"] and usage.get("Branch")
         }
@@ -467,12 +467,24 @@ def state_of(place: Place, action: ActionDocument, template: Document | None, he
     return EDITED if edited_names(action, template) else CURRENT
 
 
-def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def side_by_side(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    progress: Progress = quiet,
+    description: str = "Reading",
+) -> list[Result]:
     """The results in the order of the items; several are asked for at the same time."""
-    if len(items) < 2:
-        return [function(item) for item in items]
+    if not items:
+        return []
     with ThreadPoolExecutor(max_workers=min(SIDE_BY_SIDE, len(items))) as pool:
-        return list(pool.map(function, items))
+        begun = [pool.submit(function, item) for item in items]
+        try:
+            return [future.result() for future in progress(begun, description)]
+        except BaseException:
+            for future in begun:
+                future.cancel()
+            raise
 
 
 def many(number: int, one: str, several: str) -> str:

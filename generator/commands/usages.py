@@ -37,6 +37,7 @@ from generator.usages import (
     is_meant,
     many,
     read_usages,
+    side_by_side,
 )
 
 EXIT_CHANGES_WAIT = 4
@@ -270,24 +271,32 @@ def preview_lines(
     intended: Sequence[Intended], left: Sequence[Result], values: Mapping[str, PropertyValue]
 ) -> Iterator[str]:
     """Each step with what will come of it and the diff of its copy. A change of script that many steps share is shown once."""
-    first_with: dict[tuple[str, ...], str] = {}
+    once = Once()
     for item in intended:
         sign = "~" if item.foreseen.goes_well else "!"
         yield f"  {sign} {item.usage.template_name}: {item.usage.name}: {foreseen_sentence(item)}"
         name, after = item.usage.name, item.foreseen
         form = form_diff(item.usage.action, after.properties, after.packages, name=name)
-        if form:
-            yield "\n".join(form)
-        script = script_diff(item.usage.action, after.properties, name=name)
-        same = first_with.setdefault(tuple(script[2:]), name) if script else name
-        if same != name:
-            yield f"    script: the same change as in {same}"
-        elif script:
-            yield "\n".join(script)
+        yield from once.show(name, form, script_diff(item.usage.action, after.properties, name=name))
     yield from map(result_line, left)
     for name in values:
         if intended and not any(name in item.values for item in intended):
             yield f"  warning: --set {name}: it is new in none of these steps, and the values that they have stay"
+
+
+class Once:
+    """Diffs of steps as parts; a change of script that was shown before is only named."""
+
+    def __init__(self) -> None:
+        self.first_with: dict[tuple[str, ...], str] = {}
+
+    def show(self, name: str, form: Sequence[str], script: Sequence[str]) -> Iterator[str]:
+        if form:
+            yield "\n".join(form)
+        if not script:
+            return
+        same = self.first_with.setdefault(tuple(script[2:]), name)
+        yield "\n".join(script) if same == name else f"    script: the same change as in {same}"
 
 
 def intended_json(item: Intended) -> dict[str, object]:
@@ -448,9 +457,13 @@ def go_back(
     if server != client.root:
         raise Refusal(f"{path} is a record of {server}, and OCTOPUS_URL names {client.root}")
     units = by_process(entries)
-    planned: list[Return] = []
-    for unit in progress(units, "Reading processes"):
-        planned.extend(plan_return(space_client(client, unit[0].space), unit, force=asked.force))
+    read = side_by_side(
+        lambda unit: plan_return(space_client(client, unit[0].space), unit, force=asked.force),
+        units,
+        progress=progress,
+        description="Reading processes",
+    )
+    planned = [item for unit in read for item in unit]
     writes = [item for item in planned if item.writes]
     told = list(return_lines(planned))
     if not asked.update or not writes:
@@ -470,11 +483,15 @@ def go_back(
         [item for item in writes if (item.entry.space, item.entry.path) == key]
         for key in dict.fromkeys((item.entry.space, item.entry.path) for item in writes)
     ]
-    for group in progress(grouped, "Putting back"):
+
+    def write(group: Sequence[Return]) -> Sequence[Return]:
         try:
-            done.extend(put_back(space_client(client, group[0].entry.space), group))
+            return put_back(space_client(client, group[0].entry.space), group)
         except Refusal as error:
-            done.extend(Return(entry=item.entry, sentence=str(error), ok=False) for item in group)
+            return [Return(entry=item.entry, sentence=str(error), ok=False) for item in group]
+
+    for written in side_by_side(write, grouped, progress=progress, description="Putting back"):
+        done.extend(written)
     lines = [
         *told,
         *(f"  {'=' if item.ok else '!'} {item.entry.where}: {item.sentence}" for item in done),
@@ -487,11 +504,11 @@ def space_client(client: Client, identity: str) -> Client:
 
 
 def return_lines(planned: Sequence[Return]) -> Iterator[str]:
+    once = Once()
     for item in planned:
         sign = "~" if item.writes else "=" if item.ok else "!"
         yield f"  {sign} {item.entry.template}: {item.entry.where}: {item.sentence}"
-        if item.diff:
-            yield "\n".join(item.diff)
+        yield from once.show(item.entry.where, item.form, item.script)
 
 
 def return_outcome(
@@ -507,7 +524,7 @@ def return_outcome(
                     "writes": item.writes,
                     "ok": item.ok,
                     "sentence": item.sentence,
-                    "diff": list(item.diff),
+                    "diff": [*item.form, *item.script],
                 }
                 for item in items
             ],
