@@ -268,6 +268,22 @@ def apply(no_prompt: bool, root: Path, output_format: str, **wishes: Any) -> Non
     finish(outcome, output_format)
 
 
+@octosteps.command(short_help="Bring in what others made or edited.")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "-n", "--name", "names", multiple=True, help="This step template of the server. Repeat for several."
+)
+@click.option("--force", is_flag=True, help="Take theirs where both sides have changed.")
+@server
+@common
+def pull(root: Path, output_format: str, **wishes: Any) -> None:
+    """Bring step templates into specs and scripts: from FILES in the community Library's format (folders, too), else from the
+    server, all of the space or those named."""
+    from generator.commands import pull as verb
+
+    finish(verb.run(root=root, environ=os.environ, progress=pick_progress(), **wishes), output_format)
+
+
 @octosteps.command(short_help="Where templates are used; update those steps.")
 @click.argument("names", nargs=-1)
 @click.option("-p", "--project", "projects", multiple=True, help="Only this project; * and ? match. Repeat.")
@@ -339,7 +355,8 @@ def usages(
         raise click.UsageError("--exit-code is about what waits: leave --update out")
     if not (update or diff) and settings:
         raise click.UsageError("--set is about --update and --diff")
-    if back is not None and (names or projects or branches or all_spaces or behind or settings or first):
+    choices = (names, projects, branches, all_spaces, behind, settings, first, record, exit_code)
+    if back is not None and any(choices):
         raise click.UsageError("--put-back is about what its FILE names, and takes no other choice")
     wish = Wish(templates=names, projects=projects, branches=branches, all_spaces=all_spaces)
     asked = verb.Asked(
@@ -363,6 +380,37 @@ def usages(
         confirm=ask if interactive(no_prompt) else None,
         tell=complain,
         progress=pick_progress(),
+    )
+    finish(outcome, output_format)
+
+
+@octosteps.command()
+@click.option("--break", "name", metavar="LOCK", help="Take this lock from whoever holds it; asks first.")
+@click.option("--no-prompt", is_flag=True, help="Break it without asking.")
+@server
+@common
+def locks(
+    name: str | None,
+    no_prompt: bool,
+    target: str | None,
+    space: str | None,
+    root: Path,
+    output_format: str,
+) -> None:
+    """List the locks of a space: who holds them, who waits, since when, by which fence."""
+    from generator.commands import locks as verb
+
+    if name is None and no_prompt:
+        raise click.UsageError("--no-prompt is about --break")
+    if name is not None and not no_prompt and not interactive(no_prompt):
+        raise click.UsageError("--break asks first: where nobody can answer, give --no-prompt")
+    outcome = verb.run(
+        root=root,
+        environ=os.environ,
+        target=target,
+        space=space,
+        name=name,
+        confirm=None if no_prompt else ask,
     )
     finish(outcome, output_format)
 

@@ -5,19 +5,15 @@ They lie beside the cache, out of git: each `build` brings them up to date with 
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
 from generator.build_cache import FOLDER, make_folder
 from generator.build_folder import write_whole
-from generator.workspace import PACKAGE
+from generator.workspace import PACKAGE, Workspace
 
 SCHEMAS = ("schema.json", "coordination.schema.json")
-
-
-def schema_copy(root: Path) -> Path:
-    """Where the copy of the specs' schema lies."""
-    return root / FOLDER / SCHEMAS[0]
 
 
 def refresh_schemas(root: Path) -> None:
@@ -28,3 +24,14 @@ def refresh_schemas(root: Path) -> None:
             content, copy = (PACKAGE / name).read_bytes(), root / FOLDER / name
             if not copy.is_file() or copy.read_bytes() != content:
                 write_whole(copy, content)
+
+
+def schema_reference(workspace: Workspace, schema: str = SCHEMAS[0], *, folder: Path | None = None) -> str:
+    """Where the editor finds a schema from a file in `folder` (default: that of the specs): the package's in a checkout, else
+    the copy beside the cache, which is made for it."""
+    start = folder or workspace.root / workspace.settings.step_templates
+    file = PACKAGE / schema
+    if not workspace.builtin:
+        refresh_schemas(workspace.root)
+        file = workspace.root / FOLDER / schema
+    return Path(os.path.relpath(file.resolve(), start.resolve())).as_posix()

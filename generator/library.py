@@ -24,6 +24,7 @@ from generator.step_template import (
     from_api,
     marker_holds,
     read_marker,
+    short_digest,
     without_marks,
 )
 from generator.template_diff import diff
@@ -228,6 +229,8 @@ def fault_of(wanted: StepTemplate, found: FoundTemplate, history: History | None
         )
     if same_but_header(found.content, wanted):
         return "", True  # pulled: the edit is in the spec, only our header is not on the server yet
+    if wanted.pulled and wanted.pulled == short_digest(found.content):
+        return "", True  # pulled: the spec knows what stands there, whatever it has changed since
     if found.marker is None and not was_ours:
         return f"someone else made a template of this name (version {found.version}{found.edited})", True
     if not found.is_intact:

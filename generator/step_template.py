@@ -296,6 +296,11 @@ def digest(template: StepTemplate) -> str:
     return "sha256:" + hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
+def short_digest(template: StepTemplate) -> str:
+    """What `pulled:` in a spec keeps of a template's content: 16 hexadecimal digits."""
+    return digest(template).removeprefix("sha256:")[:16]
+
+
 def with_digest(script: str, value: str) -> str:
     """The script with `value` in its header's digest line; unchanged when it has no such line."""
     header = _header(script)

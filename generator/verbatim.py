@@ -1,8 +1,8 @@
 """Templates that are kept as they are: `verbatim: true` in a spec, and the JSON document that it stands for, both ways.
 
-What the spec's words can say is said by them, field for field: a key that is there is a field that is there. Everything else,
-unknown and misspelt fields and values of odd types, stands under `fields:` by Octopus' own names, and goes before the words. Texts
-of programs are kept in files. So `to_document(*to_spec(document))` is the document again, the order of its keys aside.
+What the spec's words can say is said by them, field for field: a key that is there is a field that is there. Everything
+else, unknown and misspelt fields and values of odd types, stands under `fields:` by Octopus' own names, and goes before the
+words. Texts of programs are kept in files. So `to_document` gives back what `to_spec` was given, the order of keys aside.
 
 Source of the fields and their forms: the public community Library (OctopusDeploy/Library, its 600 files) and OctopusClients.
 """
@@ -23,6 +23,7 @@ from generator.step_template import (
     SCRIPT_BODY,
     SCRIPT_SYNTAX,
     SELECT_OPTIONS,
+    SENSITIVE,
     StepTemplate,
     TemplateParameter,
     from_json,
@@ -336,6 +337,16 @@ def parameter_of(found: TemplateParameter) -> Parameter:
     )
 
 
+def items_of(value: object) -> list[Any]:
+    return list(value) if isinstance(value, list) else []
+
+
+def is_secret(parameter: object) -> bool:
+    """Whether a parameter of a document is shown as a secret."""
+    settings = parameter.get("DisplaySettings") if isinstance(parameter, Mapping) else None
+    return isinstance(settings, Mapping) and settings.get(CONTROL_TYPE) == SENSITIVE
+
+
 # --- what is worth a look, though it is kept ------------------------------------------------------------------------------
 
 
@@ -361,7 +372,7 @@ def warn(source: Source, texts: Mapping[str, str], shown: Mapping[str, str]) -> 
         message = f"without a prefix a project variable of the same name hides a parameter: {names}"
         yield source.problem(("parameters", bare[0]), message, at_key=True)
     for name, entry in parameters.items():
-        if isinstance(entry, dict) and entry.get("type") == "secret" and entry.get("default"):
-            if not (isinstance(entry["default"], str) and EXPRESSION in entry["default"]):
-                message = f"the default of the secret '{name}' can be read by everybody, and apply does not publish it"
-                yield source.problem(("parameters", name, "default"), message, at_key=True)
+        default = entry.get("default") if entry.get("type") == "secret" else None
+        if default and not (isinstance(default, str) and EXPRESSION in default):
+            message = f"everybody can read the default of the secret '{name}', and apply does not publish it"
+            yield source.problem(("parameters", name, "default"), message, at_key=True)

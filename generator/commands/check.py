@@ -30,7 +30,8 @@ def run(*, root: Path, files: Sequence[Path] = (), against: str | None = None) -
             f"nothing to check: no specs in {workspace.shown(workspace.settings.step_templates)}, "
             f"no {workspace.shown(COORDINATION)}"
         )
-    problems = [*_spec_problems(workspace, against)]
+    warnings: list[Problem] = []
+    problems = [*_spec_problems(workspace, against, warnings)]
     wanted: Sequence[WantedProcess] = ()
     try:
         wanted = read_coordination(coordination)
@@ -46,17 +47,23 @@ def run(*, root: Path, files: Sequence[Path] = (), against: str | None = None) -
             "specs": len(workspace.specs),
             "coordination": [file.as_posix() for file in coordination],
             "problems": [],
+            "warnings": [str(warning) for warning in warnings],
         },
-        parts=[_summary(len(workspace.specs), len(coordination))],
+        parts=[
+            *(f"warning: {warning}" for warning in warnings),
+            _summary(len(workspace.specs), len(coordination), len(warnings)),
+        ],
     )
 
 
-def _spec_problems(workspace: Workspace, against: str | None) -> Iterator[Problem]:
+def _spec_problems(workspace: Workspace, against: str | None, warnings: list[Problem]) -> Iterator[Problem]:
+    """Faults of specs and scripts; what is only worth a look goes to `warnings`."""
     try:
         work = plan_build(workspace, read_known(workspace.root))
     except Problems as error:
         yield from error.problems
         return
+    warnings.extend(work.warnings)
     if not workspace.builtin:
         yield from check_builtin_claims(work.claims, builtin_claims())
     if against is not None:
@@ -64,8 +71,11 @@ def _spec_problems(workspace: Workspace, against: str | None) -> Iterator[Proble
         yield from check_revisions(render_workspace(workspace), before, workspace, ref=against)
 
 
-def _summary(specs: int, files: int) -> str:
-    """What was looked at: `2 step templates, 1 coordination file, no problems.`"""
+def _summary(specs: int, files: int, warnings: int) -> str:
+    """What was looked at: `2 step templates, 1 coordination file, no problems, 1 warning.`"""
     counts = ((specs, "step template"), (files, "coordination file"))
     told = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
-    return ", ".join([*told, "no problems."])
+    told.append("no problems")
+    if warnings:
+        told.append(f"{warnings} warning{'' if warnings == 1 else 's'}")
+    return ", ".join(told) + "."

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import uuid
 from pathlib import Path
 
 from generator.build_folder import write_whole
-from generator.editor_schemas import refresh_schemas, schema_copy
+from generator.editor_schemas import schema_reference
 from generator.errors import Refusal
 from generator.outcome import Outcome
 from generator.rules import Claim, claims
 from generator.source import parse_source
 from generator.spec import EXPRESSION
-from generator.workspace import PACKAGE, Workspace, builtin_claims, read_workspace
+from generator.workspace import Workspace, builtin_claims, read_workspace
 
 SPEC = """\
 # yaml-language-server: $schema={schema}
@@ -82,7 +81,7 @@ def run(*, root: Path, name: str) -> Outcome:
     spec, script = files
     texts = {
         spec: SPEC.format(
-            schema=_schema_reference(workspace),
+            schema=schema_reference(workspace),
             id=uuid.uuid4(),
             name=_scalar(name),
             category=_scalar(noun.lower()),
@@ -137,16 +136,6 @@ def _refuse_taken(taken: list[Claim], key: str, value: str) -> None:
     for claim in taken:
         if claim.key == key and claim.value.lower() == value.lower():
             raise Refusal(f"the {key} '{value}' is taken by {claim.path}")
-
-
-def _schema_reference(workspace: Workspace) -> str:
-    """Where the editor finds the schema from the new spec: the package's in a checkout, else a copy beside the cache."""
-    folder = workspace.root / workspace.settings.step_templates
-    schema = PACKAGE / "schema.json"
-    if not workspace.builtin:
-        refresh_schemas(workspace.root)
-        schema = schema_copy(workspace.root)
-    return Path(os.path.relpath(schema.resolve(), folder.resolve())).as_posix()
 
 
 def _scalar(text: str) -> str:
