@@ -6,7 +6,7 @@
 # spec: step_templates/acquire-lock.yaml
 # id: 7dc755af-e549-4ba6-9d66-f055c80e2ddb
 # revision: 1
-# digest: sha256:ef8da6c7dffab33c9fef771d247b68b8a176710f248dce56b61e3cf9d6c35e00
+# digest: sha256:6d47e80d7beb96b9fea66071deb95d2ef126b6eca98e5d0b18b774204e98da91
 
 from __future__ import annotations
 
@@ -18,18 +18,7 @@ import time
 import urllib.parse
 from datetime import datetime, timedelta, timezone
 from operator import itemgetter
-from typing import (
-    Any,
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-    NamedTuple,
-    NoReturn,
-    Optional,
-    Sequence,
-)
+from typing import Any, Callable, Collection, Iterable, Iterator, Mapping, NoReturn, Optional, Sequence
 
 # ---- generator/runtime/moments.py ----
 
@@ -1317,7 +1306,7 @@ EXCLUSIVE = 1
 ABOUT = ("project", "release", "environment", "step", "link")
 
 
-class LockClaim(NamedTuple):
+class LockClaim(Record):
     """One holder of a lock, or one that waits for it: task, action and machine say which step it is, the nonce which run of it.
 
     `share`: beside how many, itself included, it may hold the lock; 1 is exclusive. `since`: when it came to hold or to wait, by
@@ -1355,7 +1344,7 @@ class LockClaim(NamedTuple):
         return f"{what or 'a task'}{where}{step} ({self.task})"
 
 
-class LockState(NamedTuple):
+class LockState(Record):
     """`waiters` in the order in which they came. `fence` is the number of the last time that somebody came to hold it."""
 
     fence: int
@@ -1370,7 +1359,7 @@ class LockState(NamedTuple):
         )
 
 
-class Attempt(NamedTuple):
+class Attempt(Record):
     """What came of one look at a lock. `state` is the lock as it is to be from now on, the same if nothing changes.
 
     `held`: the own claim once it holds. `behind`: whom it has to wait for otherwise, holders and then those in front.
@@ -1954,8 +1943,9 @@ class LockWaiter:
             self.tell()
             if self.waited >= self.limit:
                 self.leave()
-                waited = spoken(timedelta(seconds=self.waited))
-                raise StepFailure(TIMED_OUT, f"after {waited} {self.in_words()}")
+                raise StepFailure(
+                    TIMED_OUT, f"not within {spoken(timedelta(seconds=self.limit))}: {self.in_words()}"
+                )
             self.aside()
             self.api.sleep(self.interval())
 

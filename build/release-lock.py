@@ -6,7 +6,7 @@
 # spec: step_templates/release-lock.yaml
 # id: 636563b2-1608-4b0f-99f2-c8e9af73ee88
 # revision: 1
-# digest: sha256:368389fc808e47c7621e39fe4445af4cac2d50ca240eacf52e5ae41bc96480c1
+# digest: sha256:8488fb82024c05a6a6ea09d20294ea6eb2c6f5286e5c41187bb032543e22cc1a
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import time
 import urllib.parse
 from datetime import datetime, timedelta, timezone
 from operator import itemgetter
-from typing import Any, Callable, Collection, Iterator, Mapping, NamedTuple, NoReturn, Optional, Sequence
+from typing import Any, Callable, Collection, Iterator, Mapping, NoReturn, Optional, Sequence
 
 # ---- generator/runtime/moments.py ----
 
@@ -1303,7 +1303,7 @@ EXCLUSIVE = 1
 ABOUT = ("project", "release", "environment", "step", "link")
 
 
-class LockClaim(NamedTuple):
+class LockClaim(Record):
     """One holder of a lock, or one that waits for it: task, action and machine say which step it is, the nonce which run of it.
 
     `share`: beside how many, itself included, it may hold the lock; 1 is exclusive. `since`: when it came to hold or to wait, by
@@ -1341,7 +1341,7 @@ class LockClaim(NamedTuple):
         return f"{what or 'a task'}{where}{step} ({self.task})"
 
 
-class LockState(NamedTuple):
+class LockState(Record):
     """`waiters` in the order in which they came. `fence` is the number of the last time that somebody came to hold it."""
 
     fence: int
@@ -1356,7 +1356,7 @@ class LockState(NamedTuple):
         )
 
 
-class Attempt(NamedTuple):
+class Attempt(Record):
     """What came of one look at a lock. `state` is the lock as it is to be from now on, the same if nothing changes.
 
     `held`: the own claim once it holds. `behind`: whom it has to wait for otherwise, holders and then those in front.

@@ -7,7 +7,11 @@ as null, and null keeps them (source: docs, API reference, variables; OctopusCli
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from generator.errors import Refusal
 from generator.octopus import ApiError, Client, OctopusError
@@ -17,11 +21,16 @@ from generator.runtime.lock_state import (
     LOCK_FORMAT_VARIABLE,
     LOCK_SET_DESCRIPTION,
     LOCK_SET_NAME,
+    LockClaim,
+    LockState,
+    lock_to_text,
+    parse_lock,
 )
 
 LOCK_TEMPLATES = frozenset({"Octopus - Acquire Lock", "Octopus - Release Lock"})
 """The step templates that need the set in their space."""
 WRITE_ATTEMPTS = 6
+TASKS_PER_REQUEST = 200  # an id takes some 20 bytes of the URL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,3 +109,88 @@ def find_variable(variables: Document, name: str) -> Document | None:
             found: Document = variable
             return found
     return None
+
+
+# --- what stands in the set -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundLock:
+    """One lock as the server has it. `state` is None, with the `fault`, for a variable that holds no lock."""
+
+    name: str
+    state: LockState | None
+    fault: str = ""
+
+    @property
+    def claims(self) -> tuple[LockClaim, ...]:
+        return (*self.state.holders, *self.state.waiters) if self.state else ()
+
+
+def read_locks(client: Client, found: LockSet) -> tuple[FoundLock, ...]:
+    """Every lock of the set, by name."""
+    variables = client.get(f"variables/{found.variables_id}")["Variables"]
+    locks = [parse_found(one) for one in variables if one["Name"].casefold() != LOCK_FORMAT_VARIABLE]
+    return tuple(sorted(locks, key=lambda lock: lock.name.casefold()))
+
+
+def parse_found(variable: Document) -> FoundLock:
+    try:
+        if any((variable.get("Scope") or {}).values()):
+            raise ValueError("it is scoped")
+        return FoundLock(name=variable["Name"], state=parse_lock(variable.get("Value")))
+    except ValueError as error:
+        return FoundLock(name=variable["Name"], state=None, fault=str(error))
+
+
+def read_owners(client: Client, claims: Iterable[LockClaim]) -> dict[str, Document]:
+    """The tasks of the claims that the server returns, by id: one request for each space and some two hundred of them."""
+    wanted: dict[str, list[str]] = defaultdict(list)
+    for claim in claims:
+        if claim.task not in wanted[claim.space]:
+            wanted[claim.space].append(claim.task)
+    found = {}
+    for space, ids in wanted.items():
+        for start in range(0, len(ids), TASKS_PER_REQUEST):
+            chunk = ids[start : start + TASKS_PER_REQUEST]
+            try:
+                tasks = list(client.pages(f"/api/{quote(space, safe='')}/tasks", ids=",".join(chunk)))
+            except ApiError as error:
+                if error.status not in (403, 404):
+                    raise
+                continue  # a space that the account may not see
+            found.update({task["Id"]: task for task in tasks if task["Id"] in chunk})
+    return found
+
+
+def break_lock(client: Client, found: LockSet, seen: FoundLock) -> bool:
+    """Takes the holders out of the lock that were `seen` in it; what holds no lock becomes a free one. False when they had gone.
+
+    Errors: Refusal when others hold it by now, or others are always faster; OctopusError.
+    """
+    nonces = {claim.nonce for claim in seen.state.holders} if seen.state else set()
+    wrote = False
+    for attempt in range(WRITE_ATTEMPTS):
+        document = client.get(f"variables/{found.variables_id}")
+        variable = find_variable(document, seen.name)
+        now = parse_found(variable) if variable is not None else None
+        if variable is None or now is None or (now.state is not None and not now.state.holders):
+            return wrote
+        holders = {claim.nonce for claim in now.state.holders} if now.state else set()
+        if wrote and nonces.isdisjoint(holders):
+            return True
+        if not holders <= nonces:
+            raise Refusal(f"the lock {seen.name!r} has changed meanwhile: look again who holds it")
+        after = now.state.without(nonces) if now.state else LockState(int(time.time()))
+        changed = {**variable, "Value": lock_to_text(after), "Scope": {}}
+        variables = [changed if one is variable else one for one in document["Variables"]]
+        try:
+            client.put(f"variables/{found.variables_id}", {**document, "Variables": variables})
+        except OctopusError as error:
+            refused = isinstance(error, ApiError) and error.status in (400, 409)
+            if attempt == WRITE_ATTEMPTS - 1 or not (refused or error.maybe_done):
+                raise
+            wrote = wrote or error.maybe_done
+        else:
+            return True
+    raise Refusal(f"the lock {seen.name!r} could not be written: others were faster {WRITE_ATTEMPTS} times")

@@ -6,7 +6,9 @@ Locks are variables of one library variable set that no project includes. The to
 from __future__ import annotations
 
 import json
-from typing import Any, Collection, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Collection, Mapping, Optional, Sequence
+
+from generator.runtime.record import Record
 
 LOCK_SET_NAME = "octosteps locks"
 LOCK_SET_DESCRIPTION = (
@@ -22,7 +24,7 @@ EXCLUSIVE = 1
 ABOUT = ("project", "release", "environment", "step", "link")
 
 
-class LockClaim(NamedTuple):
+class LockClaim(Record):
     """One holder of a lock, or one that waits for it: task, action and machine say which step it is, the nonce which run of it.
 
     `share`: beside how many, itself included, it may hold the lock; 1 is exclusive. `since`: when it came to hold or to wait, by
@@ -60,7 +62,7 @@ class LockClaim(NamedTuple):
         return f"{what or 'a task'}{where}{step} ({self.task})"
 
 
-class LockState(NamedTuple):
+class LockState(Record):
     """`waiters` in the order in which they came. `fence` is the number of the last time that somebody came to hold it."""
 
     fence: int
@@ -75,7 +77,7 @@ class LockState(NamedTuple):
         )
 
 
-class Attempt(NamedTuple):
+class Attempt(Record):
     """What came of one look at a lock. `state` is the lock as it is to be from now on, the same if nothing changes.
 
     `held`: the own claim once it holds. `behind`: whom it has to wait for otherwise, holders and then those in front.

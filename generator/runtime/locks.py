@@ -169,8 +169,9 @@ class LockWaiter:
             self.tell()
             if self.waited >= self.limit:
                 self.leave()
-                waited = spoken(timedelta(seconds=self.waited))
-                raise StepFailure(TIMED_OUT, f"after {waited} {self.in_words()}")
+                raise StepFailure(
+                    TIMED_OUT, f"not within {spoken(timedelta(seconds=self.limit))}: {self.in_words()}"
+                )
             self.aside()
             self.api.sleep(self.interval())
 
