@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 2
-# digest: sha256:59989b2669981cbf39ab4ecc432a91b77cddb5208aa44d41958dec6b6ee9cf33
+# digest: sha256:d9d536078ef935d09145064816f9e2bf2e6152e7120c3ca81f0cc5c7fbaef230
 
 from __future__ import annotations
 
@@ -2906,9 +2906,7 @@ def chain_in_words(chain: Sequence[Edge], names: Mapping[str, str], own: str) ->
     parts = []
     for place, edge in enumerate(chain):
         subject = name(edge.waiter) if place == 0 else "which"
-        parts.append(
-            f"{subject} {verb_of(edge)} {name(edge.target)}" + (f" ({edge.why})" if edge.why else "")
-        )
+        parts.append(f"{subject} {verb_of(edge)} {name(edge.target)}{' ' if edge.why else ''}{edge.why}")
     return ", ".join(parts)
 
 
@@ -3825,7 +3823,14 @@ class WaitGraph:
         return [edge for edge in edges if self.stands(edge)]
 
     def edge(self, waiter: str, wait: Announcement, target: Target, step: str) -> Edge:
-        why = ", ".join(part for part in (step, f"for the step {target.step}" if target.step else "") if part)
+        why = " ".join(
+            words
+            for words in (
+                f"for its step {target.step}" if target.step else "",
+                f'in "{step}"' if step else "",
+            )
+            if words
+        )
         self._goals[waiter, wait.wait, target.task] = target
         return Edge(waiter, target.task, wait.need, wait.wait, wait.since, True, why)
 
@@ -3889,7 +3894,7 @@ class WaitGraph:
         if standing is None:
             return []
         edges = [
-            Edge(task.id, one.task.id, STANDS_BEHIND, why=standing.reason)
+            Edge(task.id, one.task.id, STANDS_BEHIND, why=f"({standing.reason})")
             for one in standing.tasks
             if one.cause == SAME_TAG
         ]
@@ -3901,7 +3906,8 @@ class WaitGraph:
             running = [one for one in standing.tasks if one.task.state in RUNNING_STATES]
             sure = standing.is_whole and all(one.cause in (SAME_TAG, NO_SLOT) for one in standing.tasks)
             edges += [
-                Edge(task.id, one.task.id, NEEDS_SLOT, is_sure=sure, why=standing.reason) for one in running
+                Edge(task.id, one.task.id, NEEDS_SLOT, is_sure=sure, why=f"({standing.reason})")
+                for one in running
             ]
         for one in standing.tasks:
             self.names[one.task.id] = one.task.description

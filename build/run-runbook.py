@@ -6,7 +6,7 @@
 # spec: step_templates/run-runbook.yaml
 # id: 0f4d5a37-6c1b-4d8e-a1f0-93b7c2d85e14
 # revision: 1
-# digest: sha256:cf2bf79129d9db33b7b16fc1d8d4fc08e17a61ed019bf811b80436b77a699e89
+# digest: sha256:7d63ffece67b1bdb5647f8ed3b917f3cfe45ef7fe62364fe08ca97d3e4401c06
 
 from __future__ import annotations
 
@@ -1828,9 +1828,7 @@ def chain_in_words(chain: Sequence[Edge], names: Mapping[str, str], own: str) ->
     parts = []
     for place, edge in enumerate(chain):
         subject = name(edge.waiter) if place == 0 else "which"
-        parts.append(
-            f"{subject} {verb_of(edge)} {name(edge.target)}" + (f" ({edge.why})" if edge.why else "")
-        )
+        parts.append(f"{subject} {verb_of(edge)} {name(edge.target)}{' ' if edge.why else ''}{edge.why}")
     return ", ".join(parts)
 
 
@@ -3014,7 +3012,14 @@ class WaitGraph:
         return [edge for edge in edges if self.stands(edge)]
 
     def edge(self, waiter: str, wait: Announcement, target: Target, step: str) -> Edge:
-        why = ", ".join(part for part in (step, f"for the step {target.step}" if target.step else "") if part)
+        why = " ".join(
+            words
+            for words in (
+                f"for its step {target.step}" if target.step else "",
+                f'in "{step}"' if step else "",
+            )
+            if words
+        )
         self._goals[waiter, wait.wait, target.task] = target
         return Edge(waiter, target.task, wait.need, wait.wait, wait.since, True, why)
 
@@ -3078,7 +3083,7 @@ class WaitGraph:
         if standing is None:
             return []
         edges = [
-            Edge(task.id, one.task.id, STANDS_BEHIND, why=standing.reason)
+            Edge(task.id, one.task.id, STANDS_BEHIND, why=f"({standing.reason})")
             for one in standing.tasks
             if one.cause == SAME_TAG
         ]
@@ -3090,7 +3095,8 @@ class WaitGraph:
             running = [one for one in standing.tasks if one.task.state in RUNNING_STATES]
             sure = standing.is_whole and all(one.cause in (SAME_TAG, NO_SLOT) for one in standing.tasks)
             edges += [
-                Edge(task.id, one.task.id, NEEDS_SLOT, is_sure=sure, why=standing.reason) for one in running
+                Edge(task.id, one.task.id, NEEDS_SLOT, is_sure=sure, why=f"({standing.reason})")
+                for one in running
             ]
         for one in standing.tasks:
             self.names[one.task.id] = one.task.description

@@ -176,9 +176,7 @@ def chain_in_words(chain: Sequence[Edge], names: Mapping[str, str], own: str) ->
     parts = []
     for place, edge in enumerate(chain):
         subject = name(edge.waiter) if place == 0 else "which"
-        parts.append(
-            f"{subject} {verb_of(edge)} {name(edge.target)}" + (f" ({edge.why})" if edge.why else "")
-        )
+        parts.append(f"{subject} {verb_of(edge)} {name(edge.target)}{' ' if edge.why else ''}{edge.why}")
     return ", ".join(parts)
 
 

@@ -81,7 +81,14 @@ class WaitGraph:
         return [edge for edge in edges if self.stands(edge)]
 
     def edge(self, waiter: str, wait: Announcement, target: Target, step: str) -> Edge:
-        why = ", ".join(part for part in (step, f"for the step {target.step}" if target.step else "") if part)
+        why = " ".join(
+            words
+            for words in (
+                f"for its step {target.step}" if target.step else "",
+                f'in "{step}"' if step else "",
+            )
+            if words
+        )
         self._goals[waiter, wait.wait, target.task] = target
         return Edge(waiter, target.task, wait.need, wait.wait, wait.since, True, why)
 
@@ -145,7 +152,7 @@ class WaitGraph:
         if standing is None:
             return []
         edges = [
-            Edge(task.id, one.task.id, STANDS_BEHIND, why=standing.reason)
+            Edge(task.id, one.task.id, STANDS_BEHIND, why=f"({standing.reason})")
             for one in standing.tasks
             if one.cause == SAME_TAG
         ]
@@ -157,7 +164,8 @@ class WaitGraph:
             running = [one for one in standing.tasks if one.task.state in RUNNING_STATES]
             sure = standing.is_whole and all(one.cause in (SAME_TAG, NO_SLOT) for one in standing.tasks)
             edges += [
-                Edge(task.id, one.task.id, NEEDS_SLOT, is_sure=sure, why=standing.reason) for one in running
+                Edge(task.id, one.task.id, NEEDS_SLOT, is_sure=sure, why=f"({standing.reason})")
+                for one in running
             ]
         for one in standing.tasks:
             self.names[one.task.id] = one.task.description

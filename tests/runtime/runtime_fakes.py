@@ -69,6 +69,8 @@ class FakeDeployment:
     steps: list[tuple[str, float, float, str]] = field(
         default_factory=list
     )  # name, starts, ends, status at the end
+    announces: str = ""  # the progress message of its step Wait
+    behind: list[str] = field(default_factory=list)  # ids of the tasks that it stands behind in the queue
     canceled_at: float | None = None
     hangs: bool = False  # in Cancelling, once somebody cancels it
     hidden: list[tuple[float, float]] = field(default_factory=list)  # when the task is not returned
@@ -124,7 +126,10 @@ class FakeDeployment:
         children = []
         for order, (name, starts, ends, status) in enumerate(self.steps, start=1):
             at = "Pending" if now < starts else "Running" if now < ends else status
-            children.append({"Name": f"Step {order}: {name}", "Status": at, "Children": []})
+            told = self.announces if name == "Wait" else ""
+            children.append(
+                {"Name": f"Step {order}: {name}", "Status": at, "ProgressMessage": told, "Children": []}
+            )
         return {
             "Task": self.task(now),
             "Progress": {"ProgressPercentage": 10},
@@ -203,7 +208,8 @@ class FakeServer:
             return 200, found.details(self.time.now)
         if what == "/queued-behind":
             other = {"Id": "ServerTasks-99", "Description": "Deploy Other", "State": "Executing"}
-            return 200, collection([other], {})
+            ahead = [self.find_task(one) for one in found.behind]
+            return 200, collection([one.task(self.time.now) for one in ahead if one] or [other], {})
         if what == "/cancel":
             found.canceled_at, found.hangs = self.time.now, self.ignores_cancel
         return 200, found.task(self.time.now)
