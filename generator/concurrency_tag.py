@@ -75,8 +75,8 @@ def outline(ready: ReadyTag, document: Document, *, force: bool, prune: bool) ->
         )
     if not ours:
         variables.append(new_variable(ready, ready.value))
-        lines = value_lines(ready.value)
-        return Outline(after, [note(ready, "create", "the project has none", after=ready.value, diff=lines)])
+        diff = unified_diff((), value_lines(ready.value), old="(nothing)", new=f"{ready.project} (file)")
+        return Outline(after, [note(ready, "create", "the project has none", after=ready.value, diff=diff)])
     return Outline(after, [merge(ready, ours[0], ready.value, force=force)])
 
 
@@ -113,7 +113,12 @@ def merge(ready: ReadyTag, variable: Document, wanted: str, *, force: bool) -> C
         return note(ready, "leave", "people changed, and keep, its value")
     if who == "both" and not force:
         reason = "it was changed in the file and by people; --force takes the file's"
-        diff = unified_diff(value_lines(found), value_lines(wanted), old="server", new="file")
+        diff = unified_diff(
+            value_lines(found),
+            value_lines(wanted),
+            old=f"{ready.project} (server)",
+            new=f"{ready.project} (file)",
+        )
         return note(ready, "conflict", reason, before=found, after=wanted, diff=diff)
     description = ready.describe(wanted)
     if who == "same" and variable["Description"] == description:
@@ -125,7 +130,12 @@ def merge(ready: ReadyTag, variable: Document, wanted: str, *, force: bool) -> C
         "differs from the file",
         before=found,
         after=wanted,
-        diff=unified_diff(value_lines(found), value_lines(wanted), old="server", new="file"),
+        diff=unified_diff(
+            value_lines(found),
+            value_lines(wanted),
+            old=f"{ready.project} (server)",
+            new=f"{ready.project} (file)",
+        ),
     )
 
 
