@@ -189,6 +189,13 @@ def interactive(no_prompt: bool) -> bool:
     return sys.stdin.isatty() and not no_prompt and not os.environ.get("CI")
 
 
+def tell_now(part: str) -> None:
+    """Print a part of what a command comes to before it has come to it."""
+    with writing():
+        draw(part, sys.stdout)
+        sys.stdout.flush()
+
+
 def publishing(command: Command) -> Command:
     """The options that `plan` and `apply` share: what is wanted, and where."""
     options = (
@@ -262,6 +269,7 @@ def apply(no_prompt: bool, root: Path, output_format: str, **wishes: Any) -> Non
         root=root,
         environ=os.environ,
         confirm=ask if interactive(no_prompt) else None,
+        tell=tell_now if output_format == "table" else None,
         progress=pick_progress(),
         **wishes,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from generator.plan import SIGNS, Change, checksum_of, to_json, visible
 from generator.saved_plan import SavedPlan, Wish
 from generator.targets import Reading
 
+Tell = Callable[[str], None]
 DONE: Mapping[str, str] = {"create": "created", "update": "updated", "remove": "removed"}
 NOTHING = Applied()
 
@@ -45,14 +46,18 @@ def run(
     delete: Sequence[str] = (),
     plan_file: Path | None = None,
     confirm: Confirm | None = None,
+    tell: Tell | None = None,
     progress: Progress = quiet,
     http: httpx.Client | None = None,
 ) -> Outcome:
     """Plan, ask by `confirm` (not at all when it is None), write, and read back. `plan.run` tells what the arguments mean.
 
     `delete` names templates to delete instead of publishing any. `plan_file` was saved by `plan`: it says everything, was
-    reviewed, and is not asked about again. Exit code 1 when something was not written because of a conflict or a no, when
-    something went wrong on the way, and when somebody else's edit was found to be covered by ours.
+    reviewed, and is not asked about again. `tell` gets the plan before anything is written, so that a run that is killed has
+    said what it was about to do; without it the outcome holds the plan.
+
+    Exit code 1 when something was not written because of a conflict or a no, when something went wrong on the way, and when
+    somebody else's edit was found to be covered by ours.
     """
     wish = Wish(files=tuple(map(str, files)), names=tuple(names), force=force, prune=prune, thorough=thorough)
     sought = Sought(names=targets, every=all_targets, space=space)
@@ -76,7 +81,7 @@ def run(
     ) as readings:
         if saved:
             refuse_moved(saved, readings)
-        return carry_out(readings, confirm=confirm, progress=progress)
+        return carry_out(readings, confirm=confirm, tell=tell, progress=progress)
 
 
 def refuse_moved(saved: SavedPlan, readings: Readings) -> None:
@@ -107,7 +112,9 @@ class Done:
         return is_read and not (self.hindrance or self.applied.alarms or self.faults)
 
 
-def carry_out(readings: Readings, *, confirm: Confirm | None, progress: Progress) -> Outcome:
+def carry_out(
+    readings: Readings, *, confirm: Confirm | None, tell: Tell | None, progress: Progress
+) -> Outcome:
     """Write what can be written, after a yes; a target in conflict gets nothing, the others do."""
     ready = [
         one for reading in readings if (one := reading.result) and one.plan.writes and not hindrance_of(one)
@@ -120,6 +127,10 @@ def carry_out(readings: Readings, *, confirm: Confirm | None, progress: Progress
         if not confirm("\n".join((*told, *tell_left_out(readings), "Write this?"))):
             refused = [Done(reading=reading) for reading in readings]
             return outcome(refused, ("Nothing was written.",), exit_code=1)
+        told = ()
+    elif tell is not None:
+        for part in told:
+            tell(part)
         told = ()
     results = apply_all([(one.plan, one.job.write) for one in ready], progress=progress)
     applied = {id(one): result for one, result in zip(ready, results, strict=True)}
@@ -139,7 +150,7 @@ def carry_out(readings: Readings, *, confirm: Confirm | None, progress: Progress
         )
         for reading in readings
     ]
-    return outcome(done, (*told, *(line for one in done for line in tell(one, among=len(done)))))
+    return outcome(done, (*told, *(line for one in done for line in tell_done(one, among=len(done)))))
 
 
 def hindrance_of(prepared: Prepared | None) -> str:
@@ -194,7 +205,7 @@ def tell_hindrance(done: Done) -> Iterator[str]:
         yield f"Nothing was written: {done.hindrance}."
 
 
-def tell(done: Done, *, among: int) -> Iterator[str]:
+def tell_done(done: Done, *, among: int) -> Iterator[str]:
     """What came of one target. When all went well it is what the plan said; otherwise each thing that was written is told."""
     applied, place = done.applied, f"{done.reading.title}: " if among > 1 else ""
     if done.reading.result is None:
