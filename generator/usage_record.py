@@ -8,6 +8,7 @@ secret of Octopus in it, for the API shows none; values that people typed as pla
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import os
 import threading
@@ -33,10 +34,17 @@ WRITE_ATTEMPTS = 6
 
 class Record:
     """The file that one run writes. Nothing is made before the first former copy is kept, which is told; safe from several
-    threads."""
+    threads. With `is_new` the run gets a file of its own, its name numbered if need be; else it adds to what is there."""
 
-    def __init__(self, path: Path, *, server: str, tell: Callable[[str], None] = lambda text: None) -> None:
-        self.path, self.server, self._tell = path, server, tell
+    def __init__(
+        self,
+        path: Path,
+        *,
+        server: str,
+        is_new: bool = False,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.path, self.server, self._is_new, self._tell = path, server, is_new, tell
         self.is_begun = False
         self._lock = threading.Lock()
 
@@ -78,8 +86,7 @@ class Record:
             )
             text = "".join(json.dumps(line) + "\n" for line in (*lines, event))
             try:
-                handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-                with os.fdopen(handle, "r+b") as file:
+                with os.fdopen(self._open(), "r+b") as file:
                     file.write((("\n" if is_cut_off(file) else "") + text).encode())
                     file.flush()
                     os.fsync(file.fileno())
@@ -90,6 +97,19 @@ class Record:
             if not self.is_begun:
                 self._tell(f"The former copies are kept in {self.path}.")
             self.is_begun = True
+
+    def _open(self) -> int:
+        """A handle of the file, which only its owner may read."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        if self.is_begun or not self._is_new:
+            return os.open(self.path, flags, 0o600)
+        stem = self.path.stem
+        for number in itertools.count(2):
+            try:
+                return os.open(self.path, flags | os.O_EXCL, 0o600)
+            except FileExistsError:
+                self.path = self.path.with_stem(f"{stem}-{number}")
+        raise AssertionError("numbers do not end")
 
 
 def is_cut_off(file: BinaryIO) -> bool:

@@ -95,7 +95,9 @@ def run(
         if not asked.update:
             return preview(client, seen, asked, intended, left, values)
         name = f"usages-{now():%Y%m%d-%H%M%S}.jsonl"
-        record = Record(asked.record or root / name, server=client.root, tell=tell)
+        record = Record(
+            asked.record or root / name, server=client.root, is_new=asked.record is None, tell=tell
+        )
         return Update(client, seen, asked, record, confirm, progress).carry_out(intended, left, values)
 
 
@@ -253,8 +255,11 @@ def preview(
     values: Mapping[str, PropertyValue],
 ) -> Outcome:
     parts = [*preview_lines(intended, left, values), *unseen_lines(seen), summary(seen)]
-    if intended:
+    ready = sum(item.foreseen.goes_well for item in intended)
+    if ready == len(intended) > 0:
         parts.append("--update does this.")
+    elif intended:
+        parts.append(f"--update does this for {ready} of {many(len(intended), 'step', 'steps')}.")
     return Outcome(
         data={
             **document(client, seen),
@@ -492,9 +497,11 @@ def go_back(
 
     for written in side_by_side(write, grouped, progress=progress, description="Putting back"):
         done.extend(written)
+    good = sum(item.writes and item.ok for item in done)
     lines = [
         *told,
         *(f"  {'=' if item.ok else '!'} {item.entry.where}: {item.sentence}" for item in done),
+        f"{good} of {many(len(writes), 'step', 'steps')} put back, and read back.",
     ]
     return return_outcome(client, done, lines, exit_code=0 if all(item.ok for item in done) else 1)
 

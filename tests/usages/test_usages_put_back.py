@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from generator.octopus import Space
+from generator.usage_record import Record
+from generator.usages import Place, Usage
 from tests.usages.shop_window import BODY, SECRET, VERSION, Window, open_window, own_step, parameter, secret
 
 BEFORE, AFTER = "print('one')", "print('two')"
@@ -50,6 +53,7 @@ def test_the_former_copies_go_back_wholly(window: Window) -> None:
     with window.counted() as requests:
         done = window.run("--put-back", record.name, "--update")
     assert done.exit_code == 0, done
+    assert done.out.endswith("3 of 3 steps put back, and read back.\n"), done
     assert len([request for request in requests if request.startswith("PUT")]) == 2, requests
     assert window.versions("Shop") == ["0", "-", "0"]
     now = window.properties("Shop", "Greet")
@@ -121,6 +125,27 @@ def test_a_record_of_two_runs_leads_back_to_before_the_first(window: Window) -> 
     assert window.run("--update", "--record", record.name).exit_code == 0
     assert window.run("--put-back", record, "--update").exit_code == 0
     assert window.versions("Shop") == ["0", "-", "0"]
+
+
+def test_runs_of_the_same_second_write_records_of_their_own(tmp_path: Path) -> None:
+    """Without --record; only the owner may read them."""
+    usage = Usage(
+        place=Place(space=Space(id="Spaces-1", name="A"), project_id="P", project="Shop", process_id="d"),
+        step="Greet",
+        state="behind",
+        held=0,
+        template_id="ActionTemplates-1",
+        template=None,
+        action={"Id": "1", "Properties": {}},
+    )
+    for _ in range(3):
+        record = Record(tmp_path / "usages-1.jsonl", server="https://o.test", is_new=True)
+        for step in ("1", "2"):
+            record.keep(usage, usage.action, where="Shop: Greet", path="d", action_id=step, wanted=1)
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["usages-1-2.jsonl", "usages-1-3.jsonl", "usages-1.jsonl"]
+    assert {len(file.read_text().splitlines()) for file in files} == {3}
+    assert {file.stat().st_mode & 0o077 for file in files} == {0}
 
 
 def test_what_is_no_record_is_told(window: Window) -> None:
