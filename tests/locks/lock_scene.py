@@ -85,6 +85,18 @@ def manual(name: str) -> Document:
     return {"Name": name, "Properties": {}, "Actions": [action]}
 
 
+def script_step(name: str, script: str) -> Document:
+    """A Python step that people wrote."""
+    properties = {
+        "Octopus.Action.RunOnServer": "true",
+        "Octopus.Action.Script.ScriptSource": "Inline",
+        "Octopus.Action.Script.Syntax": "Python",
+        "Octopus.Action.Script.ScriptBody": script,
+    }
+    action = {"Name": name, "ActionType": "Octopus.Script", "Properties": properties}
+    return {"Name": name, "Properties": {}, "Actions": [action]}
+
+
 def together(first: Document, *others: Document) -> list[Document]:
     """Steps that run side by side."""
     return [first, *({**one, "StartTrigger": "StartWithPrevious"} for one in others)]
