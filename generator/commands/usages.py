@@ -41,6 +41,7 @@ from generator.usages import (
 )
 
 EXIT_CHANGES_WAIT = 4
+Tell = Callable[[str], None]
 SIGNS: Mapping[str, str] = {"updated": "~", "done": "=", "left": "=", "failed": "!", "not begun": "!"}
 SNAPSHOTS = "the copies in releases and runbook snapshots, which stay as they were made"
 EFFECT = "An update takes effect with the project's next release, or the runbook's next published snapshot."
@@ -70,7 +71,8 @@ def run(
     target: str | None = None,
     space: str | None = None,
     confirm: Confirm | None = None,
-    tell: Callable[[str], None] = lambda text: None,
+    tell: Tell | None = None,
+    note: Tell = lambda text: None,
     progress: Progress = quiet,
     http: httpx.Client | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
@@ -78,15 +80,16 @@ def run(
     """The list of usages; with `diff` what an update would change; with `update` the update itself; with `back`, a record that an
     update wrote, the way back. Without `update` nothing is ever written.
 
-    `confirm` asks before writing (None: nobody is asked); `tell` gets a line as soon as there is something to go back to. Exit
-    code 1 where a step was not updated that should have been.
+    `confirm` asks before writing (None: nobody is asked). `tell` gets what will be written before it is, so that a run that is
+    killed has said it; without it the outcome holds it. `note` gets a line as soon as there is a record to go back by. Exit code
+    1 where a step was not updated that should have been.
     """
     place = read_target(environ, read_settings(root).targets, name=target, space=space)
     with connect(
         place.url, api_key=place.api_key, access_token=place.access_token, space=place.space, http=http
     ) as client:
         if back is not None:
-            return go_back(client, back, asked, confirm=confirm, progress=progress)
+            return go_back(client, back, asked, confirm=confirm, tell=tell, progress=progress)
         seen = read_usages(client, asked.wish, progress=progress)
         if not asked.diff and not asked.update:
             return listing(client, seen, asked)
@@ -96,9 +99,9 @@ def run(
             return preview(client, seen, asked, intended, left, values)
         name = f"usages-{now():%Y%m%d-%H%M%S}.jsonl"
         record = Record(
-            asked.record or root / name, server=client.root, is_new=asked.record is None, tell=tell
+            asked.record or root / name, server=client.root, is_new=asked.record is None, tell=note
         )
-        return Update(client, seen, asked, record, confirm, progress).carry_out(intended, left, values)
+        return Update(client, seen, asked, record, confirm, tell, progress).carry_out(intended, left, values)
 
 
 # --- listing -----------------------------------------------------------------------------------------------------------
@@ -123,6 +126,13 @@ def listing(client: Client, seen: Seen, asked: Asked) -> Outcome:
 def printable(parts: Sequence[Part]) -> tuple[Part, ...]:
     """The parts without what a terminal would obey: names, scripts and refusals are others' texts. Tables have it out already."""
     return tuple("\n".join(map(shown, part.split("\n"))) if isinstance(part, str) else part for part in parts)
+
+
+def tell_all(parts: Sequence[str], tell: Tell) -> list[str]:
+    """Say the parts now; what is left to say of them afterwards is nothing."""
+    for part in printable(parts):
+        tell(str(part))
+    return []
 
 
 def question_of(*lines: str) -> str:
@@ -346,10 +356,11 @@ class Update:
         asked: Asked,
         record: Record,
         confirm: Confirm | None,
+        tell: Tell | None,
         progress: Progress,
     ) -> None:
         self.client, self.seen, self.asked = client, seen, asked
-        self.record, self.confirm, self.progress = record, confirm, progress
+        self.record, self.confirm, self.tell, self.progress = record, confirm, tell, progress
 
     def carry_out(
         self, intended: Sequence[Intended], left: Sequence[Result], values: Mapping[str, PropertyValue]
@@ -373,6 +384,8 @@ class Update:
             if not self.confirm(question_of(*told, question)):
                 return self.outcome(left, ["Nothing was written."], bad=True)
             told = []
+        elif self.tell is not None:
+            told = tell_all(told, self.tell)
         results, went_on = update_all(self.seen, leading, self.record, progress=self.progress), False
         lines = [*map(result_line, results)]
         if rest and not all(result.ok for result in results):
@@ -455,7 +468,13 @@ def amount(items: Sequence[Intended]) -> str:
 
 
 def go_back(
-    client: Client, path: Path, asked: Asked, *, confirm: Confirm | None, progress: Progress
+    client: Client,
+    path: Path,
+    asked: Asked,
+    *,
+    confirm: Confirm | None,
+    tell: Tell | None,
+    progress: Progress,
 ) -> Outcome:
     """What a record's steps held goes back, process by process; without `asked.update` it is only shown."""
     server, entries = read_record(path)
@@ -483,6 +502,8 @@ def go_back(
         if not confirm(question_of(*told, f"Put back {many(len(writes), 'step', 'steps')}?")):
             return return_outcome(client, planned, ["Nothing was written."], exit_code=1)
         told = []
+    elif tell is not None:
+        told = tell_all(told, tell)
     done: list[Return] = [item for item in planned if not item.writes]
     grouped = [
         [item for item in writes if (item.entry.space, item.entry.path) == key]
