@@ -6,7 +6,7 @@
 # spec: step_templates/acquire-lock.yaml
 # id: 7dc755af-e549-4ba6-9d66-f055c80e2ddb
 # revision: 1
-# digest: sha256:6d47e80d7beb96b9fea66071deb95d2ef126b6eca98e5d0b18b774204e98da91
+# digest: sha256:ac51a002cc5d0c517355f9b13c6d959ac02e037d41e4c20ce30cd60e2c5af1ff
 
 from __future__ import annotations
 
@@ -145,6 +145,311 @@ class Record(tuple):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._asdict().items())})"
+
+
+# ---- generator/runtime/activities.py ----
+
+STEP_TITLE = r"(?i)Step [0-9]+(?:\.[0-9]+)?: "
+
+PASSED_STATUSES = ("Success", "SuccessWithWarning")
+
+
+class StepState(Record):
+    """One step of a task: `title` as the log shows it, `name` without its number."""
+
+    title: str
+    name: str
+    status: str
+    started: Optional[datetime]
+    ended: Optional[datetime]
+
+    def __str__(self) -> str:
+        """For people, with the times that the server tells: a poll may come later."""
+        if self.started and self.ended:
+            return f"{self.title}: {self.status} after {spoken(self.ended - self.started)}"
+        return f"{self.title}: {self.status}" + (
+            f" since {self.started:%H:%M:%S} UTC" if self.started else ""
+        )
+
+
+def step_states(details: Mapping[str, Any]) -> list[StepState]:
+    """The steps in a task's details. Source: docs, API reference, tasks; titles read "Step 1: Name" (Chain Deployment)."""
+    found = []
+    for root in details.get("ActivityLogs") or ():
+        for step in root.get("Children") or ():
+            found.append(step_state(step))
+            numbered = [
+                child for child in step.get("Children") or () if re.match(STEP_TITLE, child.get("Name") or "")
+            ]
+            found.extend(step_state(child) for child in numbered)
+    return found
+
+
+def step_state(activity: Mapping[str, Any]) -> StepState:
+    title = activity.get("Name") or ""
+    return StepState(
+        title=title,
+        name=re.sub(STEP_TITLE, "", title, count=1).strip(),
+        status=activity.get("Status") or "",
+        started=moment_or_none(activity.get("Started")),
+        ended=moment_or_none(activity.get("Ended")),
+    )
+
+
+def find_step(states: list[StepState], name: str) -> Optional[StepState]:
+    """The step of that name. Names are unique in a process ignoring case."""
+    for state in states:
+        if name.strip().lower() in (state.name.lower(), state.title.lower()):
+            return state
+    return None
+
+
+def has_come_to(state: Optional[StepState], *, passed: bool) -> bool:
+    """Whether a step has begun, or with `passed` has succeeded. A skipped step has not."""
+    if state is None:
+        return False
+    return state.status in PASSED_STATUSES or (
+        not passed and state.status in ("Running", "Failed", "Canceled")
+    )
+
+
+# ---- generator/runtime/log.py ----
+
+HELPERS = (
+    "get_octopusvariable",
+    "set_octopusvariable",
+    "createartifact",
+    "updateprogress",
+    "failstep",
+    "printverbose",
+    "printhighlight",
+    "printwait",
+    "printwarning",
+)
+
+# The parser of service messages finds an opener anywhere in a line, and its state survives line ends (source: Calamari,
+# ServiceMessageParser). So a pair of hashes is parted wherever an opener could follow, in this text or in the next one.
+# A pattern is text, here and elsewhere: it is compiled when it is first used, not whenever a script is loaded.
+SERVICE_MESSAGE_OPENER = r"(?i)#(?=[\r\n]*#[\r\n]*(?:o|\Z))|#(?=[\r\n]*\Z)"
+CONTROL_CHARACTER = r"[\x00-\x08\x0b-\x1f\x7f]"
+
+
+def neutralised(text: str) -> str:
+    """`text` without anything that Octopus would take for a service message, nor control characters."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub(SERVICE_MESSAGE_OPENER, "# ", re.sub(CONTROL_CHARACTER, "?", lines))
+
+
+def unexpandable(text: str) -> str:
+    """`text` as an output value: Octopus evaluates values again wherever they are read, so no expression may open in it."""
+    return text.replace("#" + "{", "# {")
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def prepare_console(streams: tuple[Any, ...], platform: str) -> None:
+    """Lets `streams` write any character, in the encoding that Octopus reads.
+
+    UTF-8, on Windows the OEM code page (source: Calamari and Tentacle, SilentProcessRunner); what that cannot hold is
+    written as an escape and never raises.
+    """
+    encoding = "oem" if platform == "win32" else "utf-8"
+    for stream in streams:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+class Log:
+    """Writes to the task log; every text is neutralised. `helpers` is the main script's `globals()`."""
+
+    def __init__(self, helpers: Mapping[str, Any], write: Callable[[str], object] = print) -> None:
+        missing = [name for name in HELPERS if not callable(helpers.get(name))]
+        if missing:
+            raise SystemExit(
+                "This script runs inside Octopus, or by `octosteps run`: there is no {}().".format(missing[0])
+            )
+        self._helpers = {name: helpers[name] for name in HELPERS}
+        self._write = write
+
+    def info(self, text: str) -> None:
+        self._write(neutralised(text))
+
+    def verbose(self, text: str) -> None:
+        self._helpers["printverbose"](neutralised(text))
+
+    def highlight(self, text: str) -> None:
+        self._helpers["printhighlight"](neutralised(text))
+
+    def waiting(self, text: str) -> None:
+        self._helpers["printwait"](neutralised(text))
+
+    def warning(self, text: str) -> None:
+        self._helpers["printwarning"](neutralised(text))
+
+    def error(self, text: str) -> None:
+        """An error in the log that does not fail the step. There is no helper for it, only the service message (source: docs,
+        Logging messages from scripts)."""
+        for line in ("##" + "octopus[stdout-error]", neutralised(text), "##" + "octopus[stdout-default]"):
+            self._write(line)
+
+    def progress(self, percentage: int, message: str) -> None:
+        """Shows `message` beside the step. It is never left out: `updateprogress` raises without one (source: Calamari)."""
+        self._helpers["updateprogress"](max(0, min(100, percentage)), one_line(message))
+
+    def read(self, name: str) -> str:
+        """The variable's value; "" when there is none, on servers before 2023.3.1477 too, where a missing one raises."""
+        try:
+            return self._helpers["get_octopusvariable"](name) or ""
+        except KeyError:
+            return ""
+
+    def output(self, name: str, value: str) -> None:
+        self._helpers["set_octopusvariable"](name, unexpandable(value))
+
+    def artifact(self, path: str, name: str) -> None:
+        """Announces a file that Octopus collects when the script has ended: it must stay as it is until then."""
+        self._helpers["createartifact"](path, name)
+
+    def fail(self, sentence: str) -> NoReturn:
+        """Ends the script; `sentence` becomes the step's error message. The helper raises SystemExit."""
+        self._helpers["failstep"](one_line(sentence))
+        sys.exit(1)
+
+
+# ---- generator/runtime/announcements.py ----
+
+TASK_ID = r"ServerTasks-[0-9]+"
+ANNOUNCEMENT = (
+    r"\[octosteps waits (?P<wait>[0-9a-f]{8}) since (?P<since>[0-9]{1,12}) for (?P<need>all|any|lock): "
+    r"(?P<targets>[^\]]*)\]"
+)
+OPENER = "[octosteps waits "
+# How long a progress message may be is not documented; what is left out is not found, and never made up.
+MOST_ANNOUNCED = 25
+
+
+class Target(Record):
+    """A task, and the name of its step when only that is waited for."""
+
+    task: str
+    step: str = ""
+    passed: bool = False  # the step must have ended well, not only have begun
+
+    def __str__(self) -> str:
+        if not self.step:
+            return self.task
+        return (
+            f"{self.task}/{'passed' if self.passed else 'reached'}/{urllib.parse.quote(self.step, safe='')}"
+        )
+
+
+class Announcement(Record):
+    """One wait: its random id, when it began (seconds since 1970), what it needs of its targets (see `deadlocks`)."""
+
+    wait: str
+    since: int
+    need: str
+    targets: Sequence[Target]
+
+    def __str__(self) -> str:
+        told = " ".join(str(target) for target in self.targets[:MOST_ANNOUNCED])
+        return f"{OPENER}{self.wait} since {self.since} for {self.need}: {told}]"
+
+
+def parse_announcement(message: str) -> Optional[Announcement]:
+    """The announcement at the end of a progress message; None without a whole one."""
+    found = list(re.finditer(ANNOUNCEMENT, message))
+    if not found:
+        return None
+    targets = []
+    for word in found[-1].group("targets").split():
+        task, _, rest = word.partition("/")
+        goal, _, step = rest.partition("/")
+        if not re.fullmatch(TASK_ID, task):
+            return None
+        targets.append(Target(task, urllib.parse.unquote(step), goal == "passed"))
+    return Announcement(
+        found[-1].group("wait"), int(found[-1].group("since")), found[-1].group("need"), targets
+    )
+
+
+class Announced(Record):
+    """An announcement with the title of the step that makes it."""
+
+    announcement: Announcement
+    step: str
+
+
+def announced_waits(details: Mapping[str, Any]) -> list[Announced]:
+    """The waits that a task's running activities announce."""
+    found: list[Announced] = []
+    for root in details.get("ActivityLogs") or ():
+        for step in root.get("Children") or ():
+            collect_waits(step, step.get("Name") or "", found)
+    return found
+
+
+def collect_waits(activity: Mapping[str, Any], step: str, found: list[Announced]) -> None:
+    if activity.get("Status") != "Running":
+        return
+    announcement = parse_announcement(activity.get("ProgressMessage") or "")
+    if announcement is not None:
+        found.append(Announced(announcement, step))
+    for child in activity.get("Children") or ():
+        collect_waits(child, step, found)
+
+
+def still_needs(target: Target, details: Mapping[str, Any], held: Sequence[str]) -> bool:
+    """Whether a wait for `target` cannot end before one of the steps titled `held` does, which wait themselves.
+
+    A wait for a whole task cannot. A wait for a step cannot either while that step is to come, for the steps that run have to end
+    first; of one that runs already only if it is itself among the waiting ones.
+    """
+    if not target.step:
+        return True
+    steps: list[StepState] = step_states(details)
+    state = find_step(steps, target.step)
+    if state is None or has_come_to(state, passed=target.passed):
+        return False
+    return state.status == "Pending" or (state.status == "Running" and state.title in held)
+
+
+class Announcer:
+    """Writes the progress of this step: for people, and behind that the wait that is announced. `task` is the own one's id.
+
+    Without a task (outside Octopus, or where the awaited are on another server) nothing is announced.
+    """
+
+    def __init__(self, log: Log, task: str) -> None:
+        self._log = log
+        self.task = task
+        self.current: Optional[Announcement] = None
+        self._percentage = 0
+        self._message = ""
+
+    def tell(self, percentage: int, message: str) -> None:
+        self._percentage, self._message = percentage, message
+        words = message.replace(OPENER, "(octosteps waits ")
+        self._log.progress(percentage, f"{words} {self.current}" if self.current else words)
+
+    def announce(self, need: str, targets: Sequence[Target], now: float) -> None:
+        """From now on this step waits for `targets`. With none it waits no more. A wait keeps its id while no target is added."""
+        import os
+
+        before = self.current
+        if not self.task or (not targets and before is None):
+            return
+        if not targets:
+            self.current = None
+        elif before is None or before.need != need or not set(targets) <= set(before.targets):
+            since = int(now) if before is None else before.since
+            self.current = Announcement(os.urandom(4).hex(), since, need, list(targets))
+        elif list(targets) != list(before.targets):
+            self.current = before._replace(targets=list(targets))
+        if self.current != before:
+            self.tell(self._percentage, self._message or "Waiting")
 
 
 # ---- generator/runtime/versions.py ----
@@ -477,111 +782,6 @@ def parse_parameters(
     return ParsedForm(Parameters(values, labels), faults, unresolved)
 
 
-# ---- generator/runtime/log.py ----
-
-HELPERS = (
-    "get_octopusvariable",
-    "set_octopusvariable",
-    "createartifact",
-    "updateprogress",
-    "failstep",
-    "printverbose",
-    "printhighlight",
-    "printwait",
-    "printwarning",
-)
-
-# The parser of service messages finds an opener anywhere in a line, and its state survives line ends (source: Calamari,
-# ServiceMessageParser). So a pair of hashes is parted wherever an opener could follow, in this text or in the next one.
-# A pattern is text, here and elsewhere: it is compiled when it is first used, not whenever a script is loaded.
-SERVICE_MESSAGE_OPENER = r"(?i)#(?=[\r\n]*#[\r\n]*(?:o|\Z))|#(?=[\r\n]*\Z)"
-CONTROL_CHARACTER = r"[\x00-\x08\x0b-\x1f\x7f]"
-
-
-def neutralised(text: str) -> str:
-    """`text` without anything that Octopus would take for a service message, nor control characters."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n")
-    return re.sub(SERVICE_MESSAGE_OPENER, "# ", re.sub(CONTROL_CHARACTER, "?", lines))
-
-
-def unexpandable(text: str) -> str:
-    """`text` as an output value: Octopus evaluates values again wherever they are read, so no expression may open in it."""
-    return text.replace("#" + "{", "# {")
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def prepare_console(streams: tuple[Any, ...], platform: str) -> None:
-    """Lets `streams` write any character, in the encoding that Octopus reads.
-
-    UTF-8, on Windows the OEM code page (source: Calamari and Tentacle, SilentProcessRunner); what that cannot hold is
-    written as an escape and never raises.
-    """
-    encoding = "oem" if platform == "win32" else "utf-8"
-    for stream in streams:
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding=encoding, errors="backslashreplace")
-
-
-class Log:
-    """Writes to the task log; every text is neutralised. `helpers` is the main script's `globals()`."""
-
-    def __init__(self, helpers: Mapping[str, Any], write: Callable[[str], object] = print) -> None:
-        missing = [name for name in HELPERS if not callable(helpers.get(name))]
-        if missing:
-            raise SystemExit(
-                "This script runs inside Octopus, or by `octosteps run`: there is no {}().".format(missing[0])
-            )
-        self._helpers = {name: helpers[name] for name in HELPERS}
-        self._write = write
-
-    def info(self, text: str) -> None:
-        self._write(neutralised(text))
-
-    def verbose(self, text: str) -> None:
-        self._helpers["printverbose"](neutralised(text))
-
-    def highlight(self, text: str) -> None:
-        self._helpers["printhighlight"](neutralised(text))
-
-    def waiting(self, text: str) -> None:
-        self._helpers["printwait"](neutralised(text))
-
-    def warning(self, text: str) -> None:
-        self._helpers["printwarning"](neutralised(text))
-
-    def error(self, text: str) -> None:
-        """An error in the log that does not fail the step. There is no helper for it, only the service message (source: docs,
-        Logging messages from scripts)."""
-        for line in ("##" + "octopus[stdout-error]", neutralised(text), "##" + "octopus[stdout-default]"):
-            self._write(line)
-
-    def progress(self, percentage: int, message: str) -> None:
-        """Shows `message` beside the step. It is never left out: `updateprogress` raises without one (source: Calamari)."""
-        self._helpers["updateprogress"](max(0, min(100, percentage)), one_line(message))
-
-    def read(self, name: str) -> str:
-        """The variable's value; "" when there is none, on servers before 2023.3.1477 too, where a missing one raises."""
-        try:
-            return self._helpers["get_octopusvariable"](name) or ""
-        except KeyError:
-            return ""
-
-    def output(self, name: str, value: str) -> None:
-        self._helpers["set_octopusvariable"](name, unexpandable(value))
-
-    def artifact(self, path: str, name: str) -> None:
-        """Announces a file that Octopus collects when the script has ended: it must stay as it is until then."""
-        self._helpers["createartifact"](path, name)
-
-    def fail(self, sentence: str) -> NoReturn:
-        """Ends the script; `sentence` becomes the step's error message. The helper raises SystemExit."""
-        self._helpers["failstep"](one_line(sentence))
-        sys.exit(1)
-
-
 # ---- generator/runtime/step.py ----
 
 MISCONFIGURED = "misconfigured"
@@ -589,7 +789,7 @@ REFUSED = "refused"
 REFUSED_BY_SERVER = "refused by the server"
 
 TIMED_OUT = "timed out"
-
+DEADLOCK = "deadlock"
 CANCELLED = "cancelled"
 GAVE_UP = "gave up on the API"
 
@@ -1293,6 +1493,185 @@ def connect(parameters: Any, limit: timedelta, *, transport: Any = None) -> Api:
     return api
 
 
+# ---- generator/runtime/deadlocks.py ----
+
+# What a waiter needs of its targets. Those that count by themselves, those that count together, and the one that never counts.
+NEEDS_ALL, NEEDS_LOCK, STANDS_BEHIND = "all", "lock", "behind"
+NEEDS_SLOT = "slot"
+NEEDS_ANY = "any"
+HARD_NEEDS = (NEEDS_ALL, NEEDS_LOCK, STANDS_BEHIND)
+
+
+class Edge(Record):
+    """`waiter` cannot go on before `target` has (task ids).
+
+    `need` all: it waits for the end of each target, or for a step of it; lock: the target holds it; behind: it is queued behind
+    one with the same concurrency tag; slot: it is queued for one of the slots that the targets hold, and the first to end gives
+    it way; any: one of several targets will do. `wait` names the announced wait, "" for a queued task; `since` is when that
+    began, in seconds since 1970. `is_sure` is False for a guess. `why` explains the edge to people.
+    """
+
+    waiter: str
+    target: str
+    need: str
+    wait: str = ""
+    since: int = 0
+    is_sure: bool = True
+    why: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        return self.waiter, self.target, self.need, self.wait
+
+
+class Deadlock(Record):
+    """A circle of waits. `chain` leads from the asking task into the circle and once around; `waits` are the announced ones in
+    it, the one that began last first, as (since, wait id, task)."""
+
+    chain: Sequence[Edge]
+    waits: Sequence[tuple[int, str, str]]
+    is_certain: bool
+
+    def rank_of(self, wait: str) -> Optional[int]:
+        """0 for the wait that is to give way, 1 for the next, None for one outside of the circle."""
+        ids = [one for _, one, _ in self.waits]
+        return ids.index(wait) if wait in ids else None
+
+
+def persistent(first: Iterable[Edge], second: Sequence[Edge]) -> list[Edge]:
+    """The edges that both passes have. Those for slots stay together: another holder may end first."""
+    before = {edge.identity for edge in first}
+    slots_before: dict[str, set[str]] = {}
+    for waiter, target, need, _ in before:
+        if need == NEEDS_SLOT:
+            slots_before.setdefault(waiter, set()).add(target)
+    slots: dict[str, set[str]] = {}
+    for edge in second:
+        if edge.need == NEEDS_SLOT:
+            slots.setdefault(edge.waiter, set()).add(edge.target)
+    return [
+        edge
+        for edge in second
+        if edge.identity in before
+        and (edge.need != NEEDS_SLOT or slots[edge.waiter] == slots_before[edge.waiter])
+    ]
+
+
+def find_deadlock(edges: Sequence[Edge], task: str) -> Optional[Deadlock]:
+    """The deadlock in which `task` is, or for which it waits; None when nothing proves one.
+
+    A guess makes it a suspicion only if there is none without guesses.
+    """
+    sure = [edge for edge in edges if edge.is_sure]
+    return find_knot(sure, task, certain=True) or find_knot(edges, task, certain=False)
+
+
+def find_knot(edges: Sequence[Edge], task: str, *, certain: bool) -> Optional[Deadlock]:
+    blocked = blocked_tasks(edges)
+    if task not in blocked:
+        return None
+    after: dict[str, list[Edge]] = {}
+    for edge in edges:
+        if edge.need != NEEDS_ANY and edge.waiter in blocked and edge.target in blocked:
+            after.setdefault(edge.waiter, []).append(edge)
+    chain = chain_from(after, task)
+    circle = reachable(after, chain[-1].target)
+    waits = {
+        (edge.since, edge.wait, edge.waiter)
+        for one in circle
+        for edge in after[one]
+        if edge.wait and edge.target in circle and one in reachable(after, edge.target)
+    }
+    return Deadlock(chain, sorted(waits, reverse=True), certain)
+
+
+def blocked_tasks(edges: Iterable[Edge]) -> set[str]:
+    """The tasks that cannot go on: each needs another one of them, or stands in line for slots that they hold."""
+    needs: dict[str, list[Edge]] = {}
+    for edge in edges:
+        needs.setdefault(edge.waiter, []).append(edge)
+    blocked = set(needs)
+    while True:
+        free = {task for task in blocked if not is_held(needs[task], blocked)}
+        if not free:
+            return blocked
+        blocked -= free
+
+
+def is_held(needs: Sequence[Edge], blocked: set[str]) -> bool:
+    slots = [edge.target in blocked for edge in needs if edge.need == NEEDS_SLOT]
+    return (bool(slots) and all(slots)) or any(
+        edge.need in HARD_NEEDS and edge.target in blocked for edge in needs
+    )
+
+
+def chain_from(after: Mapping[str, Sequence[Edge]], task: str) -> list[Edge]:
+    """The edges from `task` back to itself by the shortest way; where none leads back, to a circle and once around it."""
+    way = shortest_way(after, task, task)
+    if way:
+        return way
+    seen: list[str] = []
+    chain: list[Edge] = []
+    here = task
+    while here not in seen:  # each blocked task has a blocked one after it
+        seen.append(here)
+        circle = shortest_way(after, here, here)
+        if circle:
+            return chain + circle
+        chain.append(after[here][0])
+        here = after[here][0].target
+    return chain
+
+
+def shortest_way(after: Mapping[str, Sequence[Edge]], start: str, end: str) -> list[Edge]:
+    """The edges from `start` to `end`, at least one; none when there is no way."""
+    ways: list[list[Edge]] = [[edge] for edge in after.get(start, ())]
+    seen: set[str] = set()
+    while ways:
+        way = ways.pop(0)
+        here = way[-1].target
+        if here == end:
+            return way
+        if here not in seen:
+            seen.add(here)
+            ways.extend([*way, edge] for edge in after.get(here, ()))
+    return []
+
+
+def reachable(after: Mapping[str, Sequence[Edge]], task: str) -> set[str]:
+    """`task` and all to which edges lead from it."""
+    found, left = {task}, [task]
+    while left:
+        for edge in after.get(left.pop(), ()):
+            if edge.target not in found:
+                found.add(edge.target)
+                left.append(edge.target)
+    return found
+
+
+def chain_in_words(chain: Sequence[Edge], names: Mapping[str, str], own: str) -> str:
+    """`this task waits for X (ServerTasks-2), which waits for this task`."""
+
+    def name(task: str) -> str:
+        if task == own:
+            return "this task"
+        return f"{names[task]} ({task})" if task in names else task
+
+    parts = []
+    for place, edge in enumerate(chain):
+        subject = name(edge.waiter) if place == 0 else "which"
+        parts.append(f"{subject} {verb_of(edge)} {name(edge.target)}{' ' if edge.why else ''}{edge.why}")
+    return ", ".join(parts)
+
+
+def verb_of(edge: Edge) -> str:
+    return {
+        NEEDS_LOCK: "waits for a lock that is held by",
+        STANDS_BEHIND: "stands in the queue behind",
+        NEEDS_SLOT: "stands in the queue behind",
+    }.get(edge.need, "waits for")
+
+
 # ---- generator/runtime/lock_state.py ----
 
 LOCK_SET_NAME = "octosteps locks"
@@ -1694,7 +2073,7 @@ def own_identity(step: Any) -> list[str]:
 # ---- generator/runtime/tasks.py ----
 
 ALIVE_STATES = ("Queued", "Executing", "Cancelling")
-
+RUNNING_STATES = ("Executing", "Cancelling")
 CLOCK_TOLERANCE = timedelta(seconds=30)  # between the worker's clock and the server's
 
 
@@ -1783,12 +2162,583 @@ def read_own_task(api: Api, step: Any) -> Optional[Task]:
     return found[0] if same else None
 
 
+# ---- generator/runtime/queues.py ----
+
+CONCURRENCY_TAG = "Octopus.Task.ConcurrencyTag"
+MOST_AHEAD = 30
+MOST_TAGS_READ = 12
+KEPT = 300.0  # seconds for which freezes and nodes that were read are good enough for words
+MOST_NAMED = 3
+SAME_TAG, NO_SLOT, NOT_KNOWN = "same tag", "no slot", "not known"
+TAG_EXPRESSION = r"#\{\s*([^{}|\s]+)\s*\}"
+# What may stand in a tag, as the field of the run that tells it. A name is as good as the id of what has it.
+TAG_FIELDS: Mapping[str, str] = {
+    "Octopus.Project.Id": "ProjectId",
+    "Octopus.Project.Name": "ProjectId",
+    "Octopus.Environment.Id": "EnvironmentId",
+    "Octopus.Environment.Name": "EnvironmentId",
+    "Octopus.Deployment.Tenant.Id": "TenantId",
+    "Octopus.Deployment.Tenant.Name": "TenantId",
+    "Octopus.Release.Channel.Id": "ChannelId",
+    "Octopus.Release.Channel.Name": "ChannelId",
+    "Octopus.Runbook.Id": "RunbookId",
+    "Octopus.Runbook.Name": "RunbookId",
+    "Octopus.Space.Id": "SpaceId",
+    "Octopus.Space.Name": "SpaceId",
+}
+
+
+class Ahead(Record):
+    """A task that comes first, and why it holds the other one up: SAME_TAG, NO_SLOT or NOT_KNOWN."""
+
+    task: Task
+    cause: str
+
+
+class Standing(Record):
+    """Where a task stands in the queue. `tasks` are the first of those ahead, `position` counts all of them and itself.
+
+    `cap` is how many tasks run at once on all nodes, 0 when that cannot be read; `is_whole`: no other task than those runs.
+    `reason` says why, for people, `notes` what else keeps it there.
+    """
+
+    tasks: Sequence[Ahead]
+    position: int
+    reason: str
+    notes: Sequence[str] = ()
+    cap: int = 0
+    is_whole: bool = False
+
+    def __str__(self) -> str:
+        parts = []
+        if self.tasks:
+            names = [one.task.description for one in self.tasks[:MOST_NAMED]]
+            more = self.position - 1 - len(names)
+            parts.append("behind " + ", ".join(names) + (f" and {more} more" if more > 0 else ""))
+            parts.append(f"({self.reason})")
+        elif self.reason:
+            parts.append(f"({self.reason})")
+        return " ".join(parts) + "".join(f"; {note}" for note in self.notes)
+
+
+class Nodes(Record):
+    """The task caps of the nodes that start tasks together, and how many tasks run there."""
+
+    cap: int
+    running: int
+
+
+class Queues:
+    """Reads standings; what stays the same is read once. `refused` are the questions that this account may not ask."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.refused: set[str] = set()
+        self.kept: dict[str, tuple[float, Any]] = {}
+        self.runs: dict[str, Mapping[str, Any]] = {}
+        self.tags: dict[str, Optional[str]] = {}
+
+    def read(self, task: Task, *, for_people: bool = True) -> Optional[Standing]:
+        """Where `task` stands now, in one to a handful of requests; None when the account may not see that.
+
+        `for_people`: with notes, and from what was read some minutes ago as far as that will do.
+        """
+        page = self.ask(f"/api/tasks/{task.id}/queued-behind", what="queued-behind", take=MOST_AHEAD)
+        if page is None:
+            return None
+        ahead = [Task(item) for item in page.get("Items") or ()]
+        total = max(len(ahead), int(page.get("TotalResults") or 0))
+        told = self.notes(task) if for_people else []
+        if not ahead:
+            return Standing([], 1, self.why_nothing_is_ahead(task) if for_people else "", told)
+        self.read_runs([task, *ahead])
+        causes = [Ahead(one, self.cause(task, one)) for one in ahead]
+        others = any(one.cause != SAME_TAG for one in causes)
+        nodes = self.read_nodes() if others else None
+        running = [one for one in ahead if one.state in RUNNING_STATES]
+        if nodes is not None:
+            full = nodes.running >= nodes.cap
+            causes = [
+                one if one.cause == SAME_TAG else Ahead(one.task, NO_SLOT if full else SAME_TAG)
+                for one in causes
+            ]
+        whole = nodes is not None and nodes.running == len(running) and total == len(ahead)
+        cap = nodes.cap if nodes is not None else 0
+        return Standing(causes, total + 1, self.reason(task, causes, cap), told, cap, whole)
+
+    def ask(self, path: str, *, what: str, max_age: float = 0.0, **query: Any) -> Any:
+        """The answer, up to `max_age` seconds old; None where the account may not ask, and then the question is not repeated."""
+        if what in self.refused:
+            return None
+        now = self.api.clock()
+        if what in self.kept and now - self.kept[what][0] < max_age:
+            return self.kept[what][1]
+        try:
+            answer = self.api.get(path, **query)
+            self.kept[what] = now, answer
+            return answer
+        except ApiError as error:
+            if error.status == 401:
+                raise
+            self.refused.add(what)
+            return None
+
+    # --- the cause -------------------------------------------------------------------------------------------------
+
+    def read_runs(self, tasks: Sequence[Task]) -> None:
+        """The deployments and runbook runs of `tasks`, as far as they are in this space."""
+        for collection, ids in (
+            ("deployments", [task.deployment_id for task in tasks]),
+            ("runbookRuns", [task.runbook_run_id for task in tasks]),
+        ):
+            wanted = [one for one in ids if one and one not in self.runs]
+            if not wanted or collection in self.refused:
+                continue
+            try:
+                found = self.api.by_ids(collection, wanted)
+            except ApiError as error:
+                if error.status == 401:
+                    raise
+                self.refused.add(collection)
+                continue
+            self.runs.update({item["Id"]: item for item in found})
+            self.runs.update({one: {} for one in wanted if one not in self.runs})
+
+    def run_of(self, task: Task) -> Mapping[str, Any]:
+        return self.runs.get(task.deployment_id or task.runbook_run_id) or {}
+
+    def cause(self, task: Task, other: Task) -> str:
+        """Why `other` comes before `task`."""
+        run, first = self.run_of(task), self.run_of(other)
+        if not run or not first:
+            return NOT_KNOWN
+        own, same_cell = self.tag(run), cell_of(run) == cell_of(first)
+        if own is None:
+            return SAME_TAG if same_cell else NOT_KNOWN
+        if own == default_tag(run):
+            return SAME_TAG if same_cell else NO_SLOT
+        theirs = self.tag(first)
+        if theirs is None:
+            return NOT_KNOWN
+        return SAME_TAG if own == theirs else NO_SLOT
+
+    def tag(self, run: Mapping[str, Any]) -> Optional[str]:
+        """The concurrency tag of a deployment or run; None when it cannot be told."""
+        identifier = str(run["Id"])
+        if identifier not in self.tags:
+            if len(self.tags) >= MOST_TAGS_READ:
+                return None
+            document = self.ask(f"variables/{run.get('ManifestVariableSetId')}", what="variables")
+            self.tags[identifier] = None if document is None else evaluated_tag(document, run)
+        return self.tags[identifier]
+
+    def read_nodes(self) -> Optional[Nodes]:
+        """Source: api-client.ts, OctopusServerNodeSummaryResource; takes AdministerSystem."""
+        document = self.ask("/api/octopusservernodes/summary", what="nodes", max_age=KEPT)
+        if document is None:
+            return None
+        nodes = [one for one in document.get("Nodes") or () if not one.get("IsOffline")]
+        starting = [one for one in nodes if not one.get("IsInMaintenanceMode")]
+        return Nodes(
+            sum(int(one.get("MaxConcurrentTasks") or 0) for one in starting),
+            sum(int(one.get("RunningTaskCount") or 0) for one in nodes),
+        )
+
+    # --- in words --------------------------------------------------------------------------------------------------
+
+    def reason(self, task: Task, ahead: Sequence[Ahead], cap: int) -> str:
+        causes = {one.cause for one in ahead}
+        full = f"the task cap of {cap} is full" if cap else "the task cap is full"
+        if NOT_KNOWN in causes:
+            return "the task cap is full, or they have a concurrency tag in common"
+        if SAME_TAG not in causes:
+            return full
+        run = self.run_of(task)
+        tag = self.tags.get(str(run.get("Id"))) if run else None
+        same = [one.task for one in ahead if one.cause == SAME_TAG]
+        if run and all(cell_of(self.run_of(one)) == cell_of(run) for one in same):
+            words = "one at a time in the same project, environment and tenant"
+        else:
+            words = "they have a concurrency tag in common" + (f", {tag}" if tag else "")
+        return f"{words}; and {full}" if NO_SLOT in causes else words
+
+    def why_nothing_is_ahead(self, task: Task) -> str:
+        space = self.ask(f"/api/spaces/{task.space_id}", what="space") if task.space_id else None
+        if space is not None and space.get("TaskQueueStopped"):
+            return f"the task queue of the space {space.get('Name')} is stopped"
+        return ""
+
+    def notes(self, task: Task) -> list[str]:
+        """What keeps it there beside the tasks ahead: approvals outside of Octopus, deployment freezes."""
+        found = []
+        if task.preconditions:
+            found.append(f"it waits for {', '.join(task.preconditions)}")
+        freeze = self.freeze_of(task)
+        if freeze:
+            found.append(freeze)
+        return found
+
+    def freeze_of(self, task: Task) -> str:
+        """The freeze that holds where the task deploys to: what begins then fails (source: docs, Deployment freezes)."""
+        self.read_runs([task])
+        run = self.run_of(task)
+        if not run or not task.deployment_id:
+            return ""
+        document = self.ask("/api/deploymentfreezes", what="freezes", max_age=KEPT, skip=0, take=1000)
+        now = utc_now(self.api)
+        for freeze in (document or {}).get("DeploymentFreezes") or ():
+            start, end = moment_or_none(freeze.get("Start")), moment_or_none(freeze.get("End"))
+            if start is not None and end is not None and start <= now < end and holds_for(freeze, run):
+                return (
+                    f"the deployment freeze {freeze.get('Name')} holds there until {end:%Y-%m-%d %H:%M} UTC"
+                )
+        return ""
+
+
+def cell_of(run: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the default concurrency tag is made of."""
+    return run.get("ProjectId"), run.get("EnvironmentId"), run.get("TenantId") or None
+
+
+def default_tag(run: Mapping[str, Any]) -> str:
+    """Source: docs, System variables, `Octopus.Task.ConcurrencyTag`."""
+    project, environment, tenant = cell_of(run)
+    return f"{tenant}/{project}/{environment}" if tenant else f"{project}/{environment}"
+
+
+def holds_for(freeze: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
+    project, environment, tenant = cell_of(run)
+    if environment in ((freeze.get("ProjectEnvironmentScope") or {}).get(project) or ()):
+        return True
+    return any(
+        (one.get("TenantId"), one.get("ProjectId"), one.get("EnvironmentId"))
+        == (tenant, project, environment)
+        for one in freeze.get("TenantProjectEnvironmentScope") or ()
+    )
+
+
+def evaluated_tag(manifest: Mapping[str, Any], run: Mapping[str, Any]) -> Optional[str]:
+    """The tag that the variables of a run give it, the default one included; None when it cannot be told from them alone.
+
+    Names of projects, environments and the like are written as their ids, so that equal tags are equal texts.
+    """
+    values: dict[str, list[Mapping[str, Any]]] = {}
+    for variable in manifest.get("Variables") or ():
+        values.setdefault((variable.get("Name") or "").lower(), []).append(variable)
+    wanted = values.get(CONCURRENCY_TAG.lower())
+    if not wanted:
+        return default_tag(run)
+    return expanded(scoped_value(wanted, run), values, run, 5)
+
+
+def scoped_value(variables: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> Optional[str]:
+    """The one value that holds for `run`; None when none or several do, or when it is a secret."""
+    fields = {"Environment": "EnvironmentId", "Channel": "ChannelId"}
+    fitting = []
+    for variable in variables:
+        scope = {name: ids for name, ids in (variable.get("Scope") or {}).items() if ids}
+        if set(scope) - set(fields):
+            return None
+        if all(run.get(fields[name]) in ids for name, ids in scope.items()):
+            fitting.append((len(scope), variable))
+    best = [one for count, one in fitting if count == max(count for count, _ in fitting)]
+    if len(best) != 1 or best[0].get("IsSensitive"):
+        return None
+    return str(best[0].get("Value") or "")
+
+
+def expanded(
+    text: Optional[str], values: Mapping[str, Sequence[Mapping[str, Any]]], run: Mapping[str, Any], depth: int
+) -> Optional[str]:
+    """`text` with what is known about `run` put in; None when something in it is not known."""
+    if text is None or depth == 0:
+        return None
+    result, end = "", 0
+    for match in re.finditer(TAG_EXPRESSION, text):
+        name = match.group(1)
+        if name in TAG_FIELDS:
+            value: Optional[str] = str(run.get(TAG_FIELDS[name]) or "")
+        elif name.lower() in values:
+            value = expanded(scoped_value(values[name.lower()], run), values, run, depth - 1)
+        else:
+            return None
+        if value is None:
+            return None
+        result += text[end : match.start()] + value
+        end = match.end()
+    result += text[end:]
+    return None if "#" + "{" in result else result
+
+
+# ---- generator/runtime/wait_graph.py ----
+
+FIRST_PASS = 45.0  # seconds after a wait began, or has got another target
+SECOND_PASS = 15.0  # seconds after a pass that found something
+NEXT_PASS = 120.0  # seconds after one that found nothing, or that leaves it to somebody else
+TURN = 240.0  # seconds for which the next youngest lets the younger ones give way
+MOST_READ = 14  # tasks in one pass
+LEAST_COST = 3.0  # requests
+CREDIT = 5.0  # requests that a second pass may be ahead of the budget
+MOST_OWN_TARGETS = 4  # in one pass
+MOST_SLOTS = 12  # a task cap above that is not read through
+MOST_DEPTH = 8
+CAP_ADVICE = "raise the task cap, or let fewer tasks wait at the same time"
+
+
+class Seen(Record):
+    """A task as it was last read, with the details of its log; None where they were not needed."""
+
+    task: Task
+    details: Optional[Mapping[str, Any]]
+
+
+class WaitGraph:
+    """Reads edges. `may_ask` says before each request whether the budget still allows one."""
+
+    def __init__(self, api: Api, queues: Queues, own: str, may_ask: Callable[[], bool]) -> None:
+        self.api = api
+        self.queues = queues
+        self.own = own
+        self.may_ask = may_ask
+        self.names: dict[str, str] = {}
+        self.is_complete = True
+        self._seen: dict[str, Seen] = {}
+        self._goals: dict[tuple[str, str, str], Target] = {}
+
+    def read(self, own: Announcement, targets: Sequence[Target], fresh: Mapping[str, Seen]) -> list[Edge]:
+        """The edges that lead away from the own wait for `targets`. `fresh` was read in this very moment for other purposes."""
+        self.is_complete = True
+        self._seen, self._goals = dict(fresh), {}
+        edges = [self.edge(self.own, own, target, "") for target in targets]
+        line = [(target.task, 1) for target in targets]
+        done = {self.own}
+        while line:
+            task, depth = line.pop(0)
+            if task in done or depth > MOST_DEPTH:
+                continue
+            if len(done) > MOST_READ:
+                break
+            done.add(task)
+            found = self.edges_from(task)
+            edges.extend(found)
+            line.extend((edge.target, depth + 1) for edge in found)
+        return [edge for edge in edges if self.stands(edge)]
+
+    def edge(self, waiter: str, wait: Announcement, target: Target, step: str) -> Edge:
+        why = " ".join(
+            words
+            for words in (
+                f"for its step {target.step}" if target.step else "",
+                f'in "{step}"' if step else "",
+            )
+            if words
+        )
+        self._goals[waiter, wait.wait, target.task] = target
+        return Edge(waiter, target.task, wait.need, wait.wait, wait.since, True, why)
+
+    def stands(self, edge: Edge) -> bool:
+        """Whether what the waiter needs cannot come before the steps of the target that wait: see `still_needs`."""
+        goal, seen = self._goals.get((edge.waiter, edge.wait, edge.target)), self._seen.get(edge.target)
+        if goal is None or not goal.step:
+            return True
+        if edge.target == self.own and seen is None:
+            seen = self.look_at(self.own)
+        if seen is None:
+            return False
+        if seen.details is None:
+            return seen.task.is_waiting_in_queue
+        held = [
+            step for announcement, step in announced_waits(seen.details) if announcement.need != NEEDS_ANY
+        ]
+        return seen.task.is_waiting_in_queue or still_needs(goal, seen.details, held)
+
+    def edges_from(self, task_id: str) -> list[Edge]:
+        """What this task waits for now; nothing when it runs, has ended, or is unknown."""
+        known = self._seen.get(task_id) or self.look_at(task_id)
+        if known is None:
+            return []
+        task = known.task
+        self.names[task.id] = task.description
+        if task.is_waiting_in_queue:
+            return [] if task.is_scheduled(utc_now(self.api)) else self.queue_edges(task)
+        if task.state != "Executing" or task.is_paused:
+            return []
+        details = known.details or getattr(self.look_at(task_id), "details", None)
+        return [
+            self.edge(task.id, announcement, target, step)
+            for announcement, step in announced_waits(details or {})
+            for target in announcement.targets
+        ]
+
+    def look_at(self, task_id: str) -> Optional[Seen]:
+        """The task with its log; ids are unique on the server, and so the space is left out."""
+        details = self.ask(lambda: self.api.get(f"/api/tasks/{task_id}/details", verbose="false", tail=0))
+        document = (details or {}).get("Task") or {}
+        if document.get("Id") != task_id:
+            return None
+        self._seen[task_id] = Seen(Task(document), details)
+        return self._seen[task_id]
+
+    def ask(self, question: Callable[[], Any]) -> Any:
+        """The answer; None where the account may not see it, or when the budget is spent: then the pass is not complete."""
+        if not self.may_ask():
+            self.is_complete = False
+            return None
+        try:
+            return question()
+        except ApiError as error:
+            if error.status == 401:
+                raise
+            return None
+
+    def queue_edges(self, task: Task) -> list[Edge]:
+        standing: Optional[Standing] = self.ask(lambda: self.queues.read(task, for_people=False))
+        if standing is None:
+            return []
+        edges = [
+            Edge(task.id, one.task.id, STANDS_BEHIND, why=f"({standing.reason})")
+            for one in standing.tasks
+            if one.cause == SAME_TAG
+        ]
+        holders = [
+            one for one in standing.tasks if one.cause != SAME_TAG and one.task.state in RUNNING_STATES
+        ]
+        if holders and len(holders) <= MOST_SLOTS:
+            # Those that run with the same tag hold a slot too.
+            running = [one for one in standing.tasks if one.task.state in RUNNING_STATES]
+            sure = standing.is_whole and all(one.cause in (SAME_TAG, NO_SLOT) for one in standing.tasks)
+            edges += [
+                Edge(task.id, one.task.id, NEEDS_SLOT, is_sure=sure, why=f"({standing.reason})")
+                for one in running
+            ]
+        for one in standing.tasks:
+            self.names[one.task.id] = one.task.description
+        return edges
+
+
+class Lookout:
+    """Announces what this step waits for, and finds out whether that can never end. `need` is a word of `deadlocks`.
+
+        lookout = Lookout(api, step)                        # once a step
+        lookout.announce(NEEDS_LOCK, [Target(owner)])       # whenever that changes; [] when the wait is over
+        sentence = lookout.look(budget.level)               # once a poll: why this step is to give way, "" while it is not
+
+    Elsewhere than in a task, and for tasks of another server, it does nothing.
+    """
+
+    def __init__(self, api: Api, step: Any) -> None:
+        self.api = api
+        self.log: Log = step.log
+        self.own = visible_own_task(api, step)
+        self.announcer = Announcer(step.log, self.own)
+        self.queues = Queues(api)
+        self.suspicion = ""
+        self.held: set[str] = set()  # the own targets that can never end
+        self._names: dict[str, str] = {}
+        self._first: Optional[list[Edge]] = None
+        self._targets: Sequence[Target] = ()
+        self._wait = ""
+        self._due = 0.0
+        self._cost = LEAST_COST  # of the last pass, in requests
+        self._found_at: Optional[float] = None
+        self._told: set[str] = set()
+
+    def announce(self, need: str, targets: Sequence[Target]) -> None:
+        self.announcer.announce(need, targets, self.api.wall_clock())
+        current = self.announcer.current
+        wait = current.wait if current is not None else ""
+        if wait != self._wait:
+            self._wait = wait
+            self._forget(FIRST_PASS)
+
+    def look(
+        self,
+        level: Callable[[], float] = lambda: float(MOST_READ),
+        *,
+        suspects: Optional[Sequence[Target]] = None,
+        fresh: Mapping[str, Seen] = {},
+    ) -> str:
+        """`level`: how many requests may still be made. `suspects`: of the own targets those that may wait themselves. `fresh`:
+        see `WaitGraph.read`."""
+        current, now = self.announcer.current, self.api.clock()
+        if current is None or current.need == NEEDS_ANY or now < self._due or suspects == []:
+            return ""
+        credit = CREDIT if self._first is not None else 0.0
+        if level() + credit < self._cost:
+            return ""
+        if self._first is None:
+            self._targets = list(current.targets if suspects is None else suspects)[:MOST_OWN_TARGETS]
+        self.queues.kept.pop("nodes", None)
+        requests = self.api.requests
+        graph = WaitGraph(self.api, self.queues, self.own, lambda: level() + credit >= 1)
+        edges = graph.read(current, [one for one in self._targets if one in current.targets], fresh)
+        self._names.update(graph.names)
+        self._cost = self.api.requests - requests
+        if not graph.is_complete:
+            self._cost += LEAST_COST
+            return ""
+        standing = edges if self._first is None else persistent(self._first, edges)
+        deadlock = find_deadlock(standing, self.own)
+        if deadlock is None:
+            self._forget(NEXT_PASS)
+            return ""
+        is_proved, self._first = self._first is not None, edges
+        self._due = now + SECOND_PASS
+        return self._judge(deadlock, current.wait) if is_proved else ""
+
+    def _forget(self, pause: float) -> None:
+        self._first, self._found_at = None, None
+        self.suspicion, self.held = "", set()
+        self._due = self.api.clock() + pause
+
+    def _judge(self, deadlock: Deadlock, wait: str) -> str:
+        """The sentence with which this step gives way, or "" when that is for another one, or when nothing is certain."""
+        now = self.api.clock()
+        self._due = now + NEXT_PASS
+        chain = chain_in_words(deadlock.chain, self._names, self.own)
+        slots = any(edge.need == NEEDS_SLOT for edge in deadlock.chain)
+        advice = f"; {CAP_ADVICE}" if slots else ""
+        if not deadlock.is_certain:
+            self.suspicion = f"this looks like a deadlock: {chain}{advice}"
+            self._warn(f"T{self.suspicion[1:]}. Not certain: this account cannot see everything that runs.")
+            return ""
+        self.held = {edge.target for edge in deadlock.chain[:1]}
+        self._found_at = now if self._found_at is None else self._found_at
+        rank = deadlock.rank_of(wait)
+        if rank is None:
+            self._warn(f"This step waits for a deadlock of others: {chain}{advice}.")
+            return ""
+        if now - self._found_at >= rank * TURN:
+            return f"{chain}; of those that wait this step began last, and gives way{advice}"
+        _, _, youngest = deadlock.waits[0]
+        who = self._names.get(youngest, youngest)
+        self._warn(
+            f"Deadlock: {chain}. It is for {who} ({youngest}) to give way, which began to wait last{advice}."
+        )
+        return ""
+
+    def _warn(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self.log.warning(text)
+
+
+def visible_own_task(api: Api, step: Any) -> str:
+    """The id of the task that runs this step, when its tasks are those of the server in `api`; "" otherwise."""
+    own = own_task(step)
+    if own.is_known and own.server == api.url.lower():
+        return own.id
+    seen = read_own_task(api, step)
+    return seen.id if seen is not None else ""
+
+
 # ---- generator/runtime/waiting.py ----
 
 SHORTEST_INTERVAL = 2.0
 
 BURST = 26.0
 REQUESTS_PER_MINUTE = 5.4  # so that an hour with its first burst stays within 6 a minute
+RESERVE = 10.0  # of them, kept for questions about the queue and about deadlocks
 
 PROGRESS_INTERVAL = 30.0
 LEAST_PATIENCE = 30.0
@@ -1900,6 +2850,7 @@ class LockWaiter:
         waits: bool = True,
         break_after: Optional[timedelta] = None,
         aside: Callable[[], None] = lambda: None,
+        lookout: Optional[Lookout] = None,
     ) -> None:
         self.api = api
         self.log = log
@@ -1910,6 +2861,7 @@ class LockWaiter:
         self.waits = waits
         self.break_after = break_after
         self.aside = aside
+        self.lookout = lookout
         self.begun = self.changed_at = self.idle_since = api.clock()
         self.known = False
         self.behind: tuple[LockClaim, ...] = ()
@@ -1946,8 +2898,20 @@ class LockWaiter:
                 raise StepFailure(
                     TIMED_OUT, f"not within {spoken(timedelta(seconds=self.limit))}: {self.in_words()}"
                 )
+            self.look_for_deadlocks()
             self.aside()
             self.api.sleep(self.interval())
+
+    def look_for_deadlocks(self) -> None:
+        """Tells others for whom this step waits, and gives way where that could never end."""
+        if self.lookout is None:
+            return
+        holders = dict.fromkeys(claim.task for claim in self.blockers())
+        self.lookout.announce(NEEDS_LOCK, [Target(task) for task in holders])
+        sentence = self.lookout.look(self.budget.level)
+        if sentence:
+            self.leave()
+            raise StepFailure(DEADLOCK, f"this step could never take the lock {self.name}: {sentence}")
 
     def try_to_enter(self) -> Optional[LockClaim]:
         """One look at the lock, with whatever it takes to change it: the own claim once it holds."""
@@ -2065,7 +3029,7 @@ class LockWaiter:
     def interval(self) -> float:
         """Seconds until the next look, within the budget: one request for the lock, one for each space of its owners."""
         cost = 1 + len({claim.space for claim in self.behind})
-        if self.budget.level() >= cost + 2:
+        if self.budget.level() >= cost + RESERVE:
             seconds = min(
                 LONGEST_RICH_INTERVAL, max(SHORTEST_INTERVAL, (self.api.clock() - self.changed_at) / 5)
             )
@@ -2110,7 +3074,8 @@ class LockWaiter:
         now = self.api.clock()
         if shown != self.told_progress and now - self.progress_at >= PROGRESS_INTERVAL:
             self.told_progress, self.progress_at = shown, now
-            self.log.progress(0, shown)
+            tell_progress = self.lookout.announcer.tell if self.lookout is not None else self.log.progress
+            tell_progress(0, shown)
 
 
 def lock_of(step: Any, name: str, scope: str) -> str:
@@ -2150,6 +3115,7 @@ def main(parameters: Parameters) -> None:
         limit=parameters.wait_limit,
         waits=waits,
         break_after=parameters.break_after,
+        lookout=Lookout(api, step) if waits else None,
     )
     try:
         held = waiter.take()

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from tests.locks.lock_scene import LockScene
 from tests.scene import Document, Scene, open_scene, own_step
 
 DEPLOY = "Octopus - Deploy Release"
 WAIT = "Octopus - Wait For Deployment"
 PATIENT = {"queue_limit": "5h", "run_limit": "5h"}
-SPEED = 30
+SPEED = 20
 LONGEST = 180.0
 
 
@@ -52,6 +53,20 @@ def lasted(task: Document) -> float:
     return (
         datetime.fromisoformat(task["CompletedTime"]) - datetime.fromisoformat(task["StartTime"])
     ).total_seconds()
+
+
+def waited(scene: Scene, task: Document, line: str) -> float:
+    """Seconds from that line of its log to the end of the task."""
+    details = scene.client.get(f"tasks/{task['Id']}/details", verbose="true")
+    elements = [one for activity in details["ActivityLogs"] for one in elements_of(activity)]
+    [first, *_] = [one["OccurredAt"] for one in elements if line in one["MessageText"]]
+    return (datetime.fromisoformat(task["CompletedTime"]) - datetime.fromisoformat(first)).total_seconds()
+
+
+def elements_of(activity: Document) -> Iterator[Document]:
+    yield from activity["LogElements"]
+    for child in activity["Children"]:
+        yield from elements_of(child)
 
 
 def test_two_that_wait_for_each_other(scene: Scene) -> None:
@@ -168,3 +183,47 @@ def test_a_chain_of_five(scene: Scene) -> None:
     assert all(f"Deploy {name} release" in error for name in names[:4]), error
     assert ended["State"] == "Failed"
     assert lasted(scene.task(five["TaskId"])) <= LONGEST
+
+
+# --- locks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def locks(scene: Scene) -> LockScene:
+    return LockScene(scene)
+
+
+def test_a_lock_held_by_a_task_that_waits_for_the_asker(locks: LockScene) -> None:
+    """The parent holds the lock and waits for its child, which asks for it: the child began to wait last and gives way."""
+    scene = locks.scene
+    make(scene, "Child", locks.take(wait_limit="5h"), own_step("Work"), locks.give_back())
+    make(scene, "Parent", locks.take(), deploys(scene, "Child"), locks.give_back())
+    ended = scene.run("Parent", "1.0.0")
+    [child] = scene.deployments("Child")
+    task = scene.task(child["TaskId"])
+    assert task["ErrorMessage"].startswith("deadlock: this step could never take the lock Database"), task
+    assert "waits for a lock that is held by Deploy Parent release 1.0.0 to Test" in task["ErrorMessage"]
+    assert ended["ErrorMessage"].startswith("child failed: ")
+    assert waited(scene, task, "Waiting: the lock") <= LONGEST
+    assert locks.holders() == locks.waiters() == []
+
+
+def test_two_locks_taken_in_opposite_orders(locks: LockScene) -> None:
+    """One of both gives way, and the other goes on when that one's locks are given back."""
+    scene = locks.scene
+    for name, first, second in (("Left", "One", "Two"), ("Right", "Two", "One")):
+        steps = [
+            locks.take("First", first),
+            own_step("Pause", seconds=60),
+            locks.take("Second", second, wait_limit="5h"),
+            locks.give_back("Back", second),
+            locks.give_back("Back too", first),
+        ]
+        make(scene, name, *steps)
+    tasks = [locks.begin(name) for name in ("Left", "Right")]
+    ended = [scene.wait(task) for task in tasks]
+    told = "\n".join(scene.log(task) for task in tasks)
+    assert sorted(task["State"] for task in ended) == ["Failed", "Success"], told
+    [failed] = [task for task in ended if task["State"] == "Failed"]
+    assert failed["ErrorMessage"].startswith("deadlock: this step could never take the lock"), told
+    assert waited(scene, failed, "Waiting: the lock") <= LONGEST

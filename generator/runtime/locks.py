@@ -11,7 +11,9 @@ import os
 from datetime import timedelta
 from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
 
+from generator.runtime.announcements import Target
 from generator.runtime.api import Api, ApiError
+from generator.runtime.deadlocks import NEEDS_LOCK
 from generator.runtime.lock_set import LockSet
 from generator.runtime.lock_state import (
     LONGEST_TEXT,
@@ -29,12 +31,14 @@ from generator.runtime.markers import own_task
 from generator.runtime.moments import moment_or_none, spoken
 from generator.runtime.once import own_identity
 from generator.runtime.orphans import read_own_task
-from generator.runtime.step import CANCELLED, MISCONFIGURED, REFUSED, TIMED_OUT, StepFailure
+from generator.runtime.step import CANCELLED, DEADLOCK, MISCONFIGURED, REFUSED, TIMED_OUT, StepFailure
 from generator.runtime.tasks import Task, utc_now
+from generator.runtime.wait_graph import Lookout
 from generator.runtime.waiting import (
     LEAST_PATIENCE,
     PROGRESS_INTERVAL,
     REQUESTS_PER_MINUTE,
+    RESERVE,
     SHORTEST_INTERVAL,
     RequestBudget,
 )
@@ -126,6 +130,7 @@ class LockWaiter:
         waits: bool = True,
         break_after: Optional[timedelta] = None,
         aside: Callable[[], None] = lambda: None,
+        lookout: Optional[Lookout] = None,
     ) -> None:
         self.api = api
         self.log = log
@@ -136,6 +141,7 @@ class LockWaiter:
         self.waits = waits
         self.break_after = break_after
         self.aside = aside
+        self.lookout = lookout
         self.begun = self.changed_at = self.idle_since = api.clock()
         self.known = False
         self.behind: tuple[LockClaim, ...] = ()
@@ -172,8 +178,20 @@ class LockWaiter:
                 raise StepFailure(
                     TIMED_OUT, f"not within {spoken(timedelta(seconds=self.limit))}: {self.in_words()}"
                 )
+            self.look_for_deadlocks()
             self.aside()
             self.api.sleep(self.interval())
+
+    def look_for_deadlocks(self) -> None:
+        """Tells others for whom this step waits, and gives way where that could never end."""
+        if self.lookout is None:
+            return
+        holders = dict.fromkeys(claim.task for claim in self.blockers())
+        self.lookout.announce(NEEDS_LOCK, [Target(task) for task in holders])
+        sentence = self.lookout.look(self.budget.level)
+        if sentence:
+            self.leave()
+            raise StepFailure(DEADLOCK, f"this step could never take the lock {self.name}: {sentence}")
 
     def try_to_enter(self) -> Optional[LockClaim]:
         """One look at the lock, with whatever it takes to change it: the own claim once it holds."""
@@ -291,7 +309,7 @@ class LockWaiter:
     def interval(self) -> float:
         """Seconds until the next look, within the budget: one request for the lock, one for each space of its owners."""
         cost = 1 + len({claim.space for claim in self.behind})
-        if self.budget.level() >= cost + 2:
+        if self.budget.level() >= cost + RESERVE:
             seconds = min(
                 LONGEST_RICH_INTERVAL, max(SHORTEST_INTERVAL, (self.api.clock() - self.changed_at) / 5)
             )
@@ -319,6 +337,8 @@ class LockWaiter:
         state = ""
         if task is not None and task.is_paused:
             state = ", waits for a person"
+        elif task is not None and task.state == "Queued" and task.was_picked_up:
+            state = ", waits for a free slot of the task cap to go on"  # as after a person has answered
         elif task is not None and task.state != "Executing":
             state = f", {task.state}"
         return claim_in_words(self.api, claim) + state
@@ -336,7 +356,8 @@ class LockWaiter:
         now = self.api.clock()
         if shown != self.told_progress and now - self.progress_at >= PROGRESS_INTERVAL:
             self.told_progress, self.progress_at = shown, now
-            self.log.progress(0, shown)
+            tell_progress = self.lookout.announcer.tell if self.lookout is not None else self.log.progress
+            tell_progress(0, shown)
 
 
 def lock_of(step: Any, name: str, scope: str) -> str:

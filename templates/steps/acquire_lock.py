@@ -13,6 +13,7 @@ from generator.runtime.locks import LockWaiter, lock_of, own_claim
 from generator.runtime.moments import spoken
 from generator.runtime.parameters import Parameters, reads
 from generator.runtime.step import Step, StepFailure
+from generator.runtime.wait_graph import Lookout
 
 SHARED = re.compile(r"shared(?:\s+by)?(?:\s+up\s+to)?\s+([0-9]{1,6})", re.IGNORECASE)
 
@@ -42,6 +43,7 @@ def main(parameters: Parameters) -> None:
         limit=parameters.wait_limit,
         waits=waits,
         break_after=parameters.break_after,
+        lookout=Lookout(api, step) if waits else None,
     )
     try:
         held = waiter.take()
@@ -50,7 +52,7 @@ def main(parameters: Parameters) -> None:
         raise
     set_outputs(step, waiter, held)
     shared = f", shared by up to {held.share}" if held.share > EXCLUSIVE else ""
-    waited = f" after {spoken(timedelta(seconds=waiter.waited))} of waiting" if waiter.waited >= 1 else ""
+    waited = f" after {spoken(timedelta(seconds=waiter.waited))} of waiting" if waiter.told_state else ""
     step.log.highlight(f"This task holds the lock {name}{shared}{waited}. Fence {held.fence}.")
 
 
