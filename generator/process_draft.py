@@ -17,7 +17,7 @@ from generator.octopus.records import Document, ProcessDocument, StepDocument
 from generator.owned_step import Owned, ReadyStep, find_owned, hash_of
 from generator.plan import Change
 from generator.references import broken_references
-from generator.step_order import find_step, put_in, take_out
+from generator.step_order import Place, find_step, is_placed, put_in, take_out
 
 KIND = "step"
 
@@ -154,10 +154,8 @@ class Draft:
                 self.note("leave", ready.key, name, kept, step=owned.step)
 
     def place_steps(self) -> None:
-        """Put in the steps that are not there, and move those whose place the file has changed."""
-        waiting = [
-            ready for ready in self.ready.steps if ready.key not in self.broken and not self.stands(ready)
-        ]
+        """Put in the steps that are not there, move those whose place the file has changed, and what stands by them."""
+        waiting = self.find_waiting()
         while waiting:
             names = {ready.key for ready in waiting}
             able = next((ready for ready in waiting if self.anchor_key(ready) not in names), waiting[0])
@@ -167,6 +165,24 @@ class Draft:
                 self.create(able)
             else:
                 self.move(able, there)
+
+    def find_waiting(self) -> list[ReadyStep]:
+        """The steps that are not where the file wants them, and those that are placed by one of these and have to follow it."""
+        waiting = [
+            ready for ready in self.ready.steps if ready.key not in self.broken and not self.stands(ready)
+        ]
+        moving = {ready.key for ready in waiting if ready.key in self.found and not self.is_placed(ready)}
+        followers = [
+            ready
+            for ready in self.ready.steps
+            if ready.key not in self.broken and self.stands(ready) and self.is_placed(ready)
+        ]
+        while more := [
+            ready for ready in followers if self.anchor_key(ready) in moving and ready not in waiting
+        ]:
+            waiting += more
+            moving |= {ready.key for ready in more}
+        return waiting
 
     def stands(self, ready: ReadyStep) -> bool:
         owned = self.owned().get(ready.key)
@@ -195,8 +211,8 @@ class Draft:
     def index_of(self, step: StepDocument) -> int:
         return next(index for index, other in enumerate(self.steps) if other is step)
 
-    def put(self, ready: ReadyStep, step: StepDocument) -> str:
-        """Put the step at its place; "" when done, else why it cannot be."""
+    def place(self, ready: ReadyStep) -> Place:
+        """Where the file wants a step, as the process stands now."""
         siblings = {s.key for s in self.ready.steps if s.anchor is not None and s.position == ready.position}
         mine = self.files_order[ready.key]
 
@@ -206,15 +222,27 @@ class Draft:
                 key in siblings and is_wanted(self.files_order[key]) for key in keys if key is not None
             )
 
-        return put_in(
-            self.steps,
-            step,
-            anchor=self.anchor_index(ready),
-            before=ready.before,
-            parallel=ready.parallel,
-            goes_first=lambda step: among(step, lambda order: order < mine),
-            goes_later=lambda step: among(step, lambda order: order > mine),
-        )
+        return {
+            "anchor": self.anchor_index(ready),
+            "before": ready.before,
+            "parallel": ready.parallel,
+            "goes_first": lambda step: among(step, lambda order: order < mine),
+            "goes_later": lambda step: among(step, lambda order: order > mine),
+        }
+
+    def put(self, ready: ReadyStep, step: StepDocument) -> str:
+        """Put the step at its place; "" when done, else why it cannot be."""
+        place = self.place(ready)
+        if place["anchor"] is None and ready.anchor is not None:
+            return f"the step {ready.anchor!r}, by which it is placed, is gone"
+        return put_in(self.steps, step, **place)
+
+    def is_placed(self, ready: ReadyStep) -> bool:
+        """Whether our step stands where the file wants it."""
+        owned, place = self.owned().get(ready.key), self.place(ready)
+        if owned is None or (place["anchor"] is None and ready.anchor is not None):
+            return False
+        return is_placed(self.steps, self.index_of(owned.step), **place)
 
     def create(self, ready: ReadyStep) -> None:
         step = owned_step.new_step(ready)
@@ -234,16 +262,15 @@ class Draft:
         )
 
     def move(self, ready: ReadyStep, owned: Owned) -> None:
-        """Move our step, unless it stands where it should already."""
-        before = [id(step) for step in self.steps]
-        trigger = owned.step.get("StartTrigger")
-        fault = take_out(self.steps, self.index_of(owned.step), is_ours=self.is_ours) or self.put(
-            ready, owned.step
-        )
+        """Move our step. Where it stands right already, that is put down: people may move it from there."""
+        stays = self.is_placed(ready)
+        if stays and self.stands(ready):
+            return  # it was to follow another, and has not lost its place
+        fault = "" if stays else take_out(self.steps, self.index_of(owned.step), is_ours=self.is_ours)
+        if not fault and not stays:
+            fault = self.put(ready, owned.step)
         if fault:
             self.note("conflict", ready.key, str(owned.action["Name"]), fault)
-            return
-        if before == [id(step) for step in self.steps] and trigger == owned.step.get("StartTrigger"):
             return
         put = owned_step.read_put(owned.action)
         put[owned_step.POSITION] = hash_of(ready.position)
@@ -257,7 +284,7 @@ class Draft:
             "update",
             ready.key,
             str(owned.action["Name"]),
-            f"moves: {self.place_of(owned.step)}",
+            f"{'stands where the file wants it now' if stays else 'moves'}: {self.place_of(owned.step)}",
             step=owned.step,
             before=change.before if change else {"step": facts},
             after={"step": facts, "position": ready.position},

@@ -7,12 +7,23 @@ previous one (`StartTrigger`; source: the API reference page "Deployment process
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 from generator.octopus.records import StepDocument
 
 WITH_PREVIOUS, AFTER_PREVIOUS = "StartWithPrevious", "StartAfterPrevious"
 
 IsOurs = Callable[[StepDocument], bool]
+
+
+class Place(TypedDict):
+    """Where a step is wanted, as `put_in` takes it."""
+
+    anchor: int | None
+    before: bool
+    parallel: bool
+    goes_first: IsOurs
+    goes_later: IsOurs
 
 
 def joins(step: StepDocument) -> bool:
@@ -80,6 +91,34 @@ def put_in(
     step["StartTrigger"] = AFTER_PREVIOUS
     steps.insert(index, step)
     return ""
+
+
+def is_placed(
+    steps: Sequence[StepDocument],
+    index: int,
+    *,
+    anchor: int | None,
+    before: bool = False,
+    parallel: bool = False,
+    goes_first: IsOurs = lambda step: False,
+    goes_later: IsOurs = lambda step: False,
+) -> bool:
+    """Whether the step at `index` stands where `put_in` would put it."""
+    if anchor is None:
+        return index == len(steps) - 1 and joins(steps[index]) == (parallel and index > 0)
+    group = group_of(steps, anchor)
+    if parallel:
+        return index in group
+    if joins(steps[index]) or index in group:
+        return False
+    between, end, may_be = (
+        (group_of(steps, index).stop, group.start, goes_later) if before else (group.stop, index, goes_first)
+    )
+    while between < end:
+        if not may_be(steps[between]):
+            return False
+        between = group_of(steps, between).stop
+    return between == end
 
 
 def take_out(steps: list[StepDocument], index: int, *, is_ours: IsOurs) -> str:

@@ -157,6 +157,59 @@ def test_a_new_place_in_the_file_moves_the_step(shop: Shop) -> None:
     assert shop.plan(step("db", "before: Announce", version="[2.0,3.0)")) == {"Verify Database": "leave"}
 
 
+def test_people_move_a_step_away_from_a_place_that_it_had_already(shop: Shop) -> None:
+    """The file tells the same place in other words; that is remembered, so that it does not pull the step back later."""
+    shop.apply(step("db", "after: Announce"))
+    [change] = shop.changes(step("db", "before: Smoke test"))
+    assert (change["action"], change["reason"]) == (
+        "update",
+        "stands where the file wants it now: after 'Announce'",
+    )
+    shop.apply(step("db", "before: Smoke test"))
+    shop.edit(lambda steps: steps.append(steps.pop(1)))
+    assert shop.names == ["Announce", "Smoke test", "Verify Database"]
+    assert shop.plan(step("db", "before: Smoke test")) == {"Verify Database": "leave"}
+
+
+def test_a_step_takes_along_what_stands_by_it(shop: Shop) -> None:
+    side, after = (
+        step("side", "after: head", "parallel: true", name="Side"),
+        step("after", "after: head", name="After"),
+    )
+    shop.apply(step("head", "after: Announce", name="Head"), side, after)
+    assert shop.names == ["Announce", "Head", "Side", "After", "Smoke test"]
+    shop.apply(step("head", "after: Smoke test", name="Head"), side, after)
+    assert shop.names == ["Announce", "Smoke test", "Head", "Side", "After"]
+    assert [item["StartTrigger"] == "StartWithPrevious" for item in shop.steps] == [
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert set(shop.plan(step("head", "after: Smoke test", name="Head"), side, after).values()) == {"leave"}
+
+
+def test_what_people_have_moved_away_does_not_follow(shop: Shop) -> None:
+    after = step("after", "after: head", name="After")
+    shop.apply(step("head", "after: Announce", name="Head"), after)
+    shop.edit(lambda steps: steps.insert(0, steps.pop(2)))
+    assert shop.names == ["After", "Announce", "Head", "Smoke test"]
+    shop.apply(step("head", "after: Smoke test", name="Head"), after)
+    assert shop.names == ["After", "Announce", "Smoke test", "Head"]
+
+
+def test_an_anchor_that_is_removed_meanwhile_stops_the_write(shop: Shop) -> None:
+    def remove(question: str) -> bool:
+        shop.edit(lambda steps: steps.pop(0))
+        return True
+
+    outcome = shop.run(apply.run, step("db", "after: Announce"), confirm=remove)
+    assert outcome.exit_code == 1
+    assert any("the server has moved since the plan" in str(part) for part in outcome.parts)
+    assert shop.names == ["Smoke test"]
+
+
 def test_what_people_changed_in_our_step_is_kept(shop: Shop) -> None:
     shop.apply(step("db"))
     shop.edit_step(

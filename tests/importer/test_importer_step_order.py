@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from generator.octopus.records import StepDocument
-from generator.step_order import find_step, put_in, take_out
+from generator.step_order import Place, find_step, is_placed, put_in, take_out
 
 
 def steps_of(picture: str) -> list[StepDocument]:
@@ -55,16 +55,44 @@ def test_a_step_is_put_in_without_touching_others(there: str, where: dict[str, A
     steps = steps_of(there)
     anchor = where.pop("anchor")
     new: StepDocument = {"Name": "NEW", "Actions": []}
-    fault = put_in(
-        steps,
-        new,
-        anchor=None if anchor is None else find_step(steps, anchor),
-        goes_first=lambda step: step["Name"] == "o1",
-        goes_later=lambda step: step["Name"] == "o9",
-        **where,
-    )
-    assert fault == ""
+    place: Place = {
+        "anchor": None if anchor is None else find_step(steps, anchor),
+        "before": where.get("before", False),
+        "parallel": where.get("parallel", False),
+        "goes_first": lambda step: step["Name"] == "o1",
+        "goes_later": lambda step: step["Name"] == "o9",
+    }
+    assert put_in(steps, new, **place) == ""
     assert picture_of(steps) == expected
+    place["anchor"] = None if anchor is None else find_step(steps, anchor)
+    index = find_step(steps, "NEW")
+    assert index is not None and is_placed(steps, index, **place)
+
+
+@pytest.mark.parametrize(
+    ("there", "where", "expected"),
+    [
+        pytest.param("a b NEW", {"anchor": "a"}, False, id="behind somebody else"),
+        pytest.param("a o1 NEW b", {"anchor": "a"}, True, id="behind a sibling that goes first"),
+        pytest.param("a o9 NEW b", {"anchor": "a"}, False, id="behind a sibling that goes later"),
+        pytest.param("NEW a", {"anchor": "a"}, False, id="on the other side"),
+        pytest.param("a|NEW b", {"anchor": "a"}, False, id="beside instead of after"),
+        pytest.param("a NEW b", {"anchor": "a", "parallel": True}, False, id="after instead of beside"),
+        pytest.param("a NEW|c b", {"anchor": "c"}, False, id="the head of its group"),
+        pytest.param(
+            "a NEW|c b", {"anchor": "c", "parallel": True}, True, id="heading the group that it joins"
+        ),
+        pytest.param("a NEW", {"anchor": None}, True, id="at the end"),
+        pytest.param("NEW a", {"anchor": None}, False, id="not at the end"),
+    ],
+)
+def test_whether_a_step_stands_where_it_should(there: str, where: dict[str, Any], expected: bool) -> None:
+    steps = steps_of(there)
+    anchor, index = where["anchor"], find_step(steps, "NEW")
+    assert index is not None
+    where["anchor"] = None if anchor is None else find_step(steps, anchor)
+    ours = {"goes_first": lambda step: step["Name"] == "o1", "goes_later": lambda step: step["Name"] == "o9"}
+    assert is_placed(steps, index, **where, **ours) == expected
 
 
 def test_a_first_step_that_would_join_ours_is_a_fault() -> None:
