@@ -6,22 +6,28 @@ judges themselves talk to loopback only.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from generator.emulator import Emulator
+from tests.commandline import Ended, octosteps
 from tests.requirements import require
+from tests.scene import ROOT, open_scene
 
 FOLDER = Path(__file__).parent / "typescript"
 JUDGES = sorted(path.stem for path in FOLDER.glob("*.mjs"))
 CLIENT = Path("@octopusdeploy") / "api-client" / "package.json"
 LONGEST = 120.0
+EXAMPLE = ROOT / "examples" / "page"
+BODY = "Octopus.Action.Script.ScriptBody"
 # What no judge calls, by `Class.method`, and why.
 NOT_CALLED = {
     r"(Observability|KubernetesMonitor)Repository\..*": "live status of Kubernetes; the emulator has no clusters",
@@ -84,6 +90,63 @@ def test_what_no_judge_calls_has_its_reason(node_modules: Path) -> None:
     assert set() == missing - explained
     for pattern in NOT_CALLED:
         assert any(re.fullmatch(pattern, method) for method in missing), f"in vain: {pattern}"
+
+
+COORDINATION = """\
+projects:
+  Shop:
+    process: deployment
+    steps:
+      - {key: page, template: Web - Check Page, name: Check the page, with: {page: "https://shop.example.com", patience: 10s}}
+"""
+
+
+def test_the_official_client_reads_what_was_published_and_its_edits_are_drift(
+    node_modules: Path, tmp_path: Path
+) -> None:
+    """A template of a library of its own and a step imported from it, by the real command line on both sides."""
+    folder = tmp_path / "page"
+    shutil.copytree(EXAMPLE, folder)
+    (folder / "coordination.yaml").write_text(COORDINATION)
+    with open_scene(environments=(), virtual_directory="octopus") as scene:
+        scene.make_project("Shop")
+
+        def command(*words: str) -> Ended:
+            return octosteps(*words, folder=folder, environ=scene.environ)
+
+        def client(wish: str) -> Any:
+            done = node(node_modules, "published.js", wish, **scene.environ)
+            assert 0 == done.returncode, f"{done.stdout}{done.stderr}"
+            return json.loads(done.stdout)
+
+        for words in (["build"], ["apply", "--no-prompt"], ["apply", "coordination.yaml", "--no-prompt"]):
+            assert 0 == (ended := command(*words)).exit_code, ended
+        read = client("read")
+        built = json.loads((folder / "build" / "check-page.json").read_text())
+        published = read["template"]
+        assert built["Properties"].items() <= published["Properties"].items()
+        assert [(p["Id"], p["Name"], p["DefaultValue"]) for p in built["Parameters"]] == [
+            (p["Id"], p["Name"], p["DefaultValue"]) for p in published["Parameters"]
+        ]
+        [step] = read["process"]["Steps"]
+        properties = step["Actions"][0]["Properties"]
+        assert ("Check the page", "10s", built["Properties"][BODY]) == (
+            step["Name"],
+            properties["CheckPage.Patience"],
+            properties[BODY],
+        )
+        assert 0 == command("plan", "--exit-code").exit_code
+        assert 0 == command("plan", "coordination.yaml", "--exit-code").exit_code
+        client("edit-step")
+        kept = command("plan", "coordination.yaml")
+        assert "CheckPage.Patience" in kept.out, kept
+        client("edit-template")
+        drift = command("plan", "--exit-code")
+        assert 4 == drift.exit_code, drift
+        assert "it was edited on the server by admin" in drift.out, drift
+        assert "print('edited by the official client')" in drift.out, drift
+        behind = command("usages", "--behind")
+        assert "owned" in behind.out, behind
 
 
 def node(node_modules: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
