@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -36,6 +37,8 @@ class Place:
     foreign: list[Document] = field(default_factory=list)
     # What people changed in our steps: (action id, what) -> the value, and the one that was there before.
     touched: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    # The same of an edit that is not saved yet.
+    pending: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     edits: int = 0
 
     @property
@@ -114,6 +117,7 @@ class People(threading.Thread):
             document = self.get(place.path)
             self.look(place, document)
             before = copy.deepcopy(document)
+            place.pending = {}
             if change(document) is False:
                 return False
             try:
@@ -127,6 +131,7 @@ class People(threading.Thread):
                 self.refused.append(answer.text)
                 return False
             place.foreign = foreign(answer.json())
+            place.touched |= place.pending
             place.edits += 1
             return True
 
@@ -187,7 +192,7 @@ class People(threading.Thread):
         write(action, what, value)
         if what == "Name":
             next(step for step in steps if action in step["Actions"])["Name"] = value
-        place.touched[mark] = (value, before)
+        place.pending[mark] = (value, before)
         return True
 
     def settle(self) -> None:
@@ -195,10 +200,11 @@ class People(threading.Thread):
         with self.quiet:
             self.find_branches()
             for place in self.places.values():
-                if place.is_process:
-                    self.save(place, lambda document, place=place: self.take_back(place, document["Steps"]))  # type: ignore[misc]
+                if place.is_process and self.save(place, partial(self.take_back, place)):
+                    place.touched.clear()
 
-    def take_back(self, place: Place, steps: list[Document]) -> None:
+    def take_back(self, place: Place, document: Document) -> None:
+        steps = document["Steps"]
         for (identity, what), (_, before) in place.touched.items():
             for step in steps:
                 for action in step["Actions"]:
@@ -206,7 +212,6 @@ class People(threading.Thread):
                         write(action, what, before)
                         if what == "Name":
                             step["Name"] = before
-        place.touched.clear()
         for step in steps:
             if not is_ours(step):
                 step["StartTrigger"] = "StartAfterPrevious"

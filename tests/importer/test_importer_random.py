@@ -140,6 +140,8 @@ class Soak:
 
     def be_killed(self) -> None:
         """SIGKILL, after so many of its requests have arrived, if it has not ended by then."""
+        self.write_file()
+        self.people.settle()
         emulator = self.scene.emulator
         words = ["-m", "generator", "apply", str(self.file), "--prune", "--no-prompt"]
         environ = {**os.environ, **self.scene.environ, "PYTHONPATH": str(ROOT), "CI": "1"}
@@ -154,7 +156,7 @@ class Soak:
         def arrived() -> int:
             return sum("/Spaces-1/" in seen.path for seen in emulator.seen)
 
-        wanted = arrived() + self.dice.randrange(15, 45)
+        wanted = arrived() + self.dice.randrange(12, 40)
         while process.poll() is None and arrived() < wanted:
             time.sleep(0.002)
         process.kill()
