@@ -6,7 +6,7 @@
 # spec: step_templates/acquire-lock.yaml
 # id: 7dc755af-e549-4ba6-9d66-f055c80e2ddb
 # revision: 1
-# digest: sha256:ac51a002cc5d0c517355f9b13c6d959ac02e037d41e4c20ce30cd60e2c5af1ff
+# digest: sha256:eab55698ad2ac336a47771ada84b6e7d8e65604c6be89b0329f2d41fc435ee77
 
 from __future__ import annotations
 
@@ -3057,6 +3057,8 @@ class LockWaiter:
         state = ""
         if task is not None and task.is_paused:
             state = ", waits for a person"
+        elif task is not None and task.state == "Queued" and task.was_picked_up:
+            state = ", waits for a free slot of the task cap to go on"  # as after a person has answered
         elif task is not None and task.state != "Executing":
             state = f", {task.state}"
         return claim_in_words(self.api, claim) + state
@@ -3124,7 +3126,7 @@ def main(parameters: Parameters) -> None:
         raise
     set_outputs(step, waiter, held)
     shared = f", shared by up to {held.share}" if held.share > EXCLUSIVE else ""
-    waited = f" after {spoken(timedelta(seconds=waiter.waited))} of waiting" if waiter.waited >= 1 else ""
+    waited = f" after {spoken(timedelta(seconds=waiter.waited))} of waiting" if waiter.told_state else ""
     step.log.highlight(f"This task holds the lock {name}{shared}{waited}. Fence {held.fence}.")
 
 
