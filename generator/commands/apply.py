@@ -191,7 +191,7 @@ def read_back(prepared: Prepared, applied: Applied) -> Iterator[str]:
 def outcome(done: Sequence[Done], parts: Sequence[str], *, exit_code: int = 0) -> Outcome:
     """What came of it in every form. Each sentence about when a change takes effect is told once."""
     written = [change for one in done for change in one.applied.written]
-    effects = dict.fromkeys(change.effect for change in written if change.effect)
+    effects = dict.fromkeys(visible(change.effect) for change in written if change.effect)
     return Outcome(
         data=document(done),
         parts=(*parts, *effects),
