@@ -247,6 +247,7 @@ def done_json(done: Done) -> dict[str, object]:
     return {
         "plan": to_json(done.reading.result.plan),
         "written": [change.name for change in done.applied.written],
+        "effects": list(dict.fromkeys(one.effect for one in done.applied.written if one.effect)),
         "hindrance": done.hindrance,
         "alarms": list(done.applied.alarms),
         "faults": list(done.faults),

@@ -104,6 +104,7 @@ def test_steps_are_committed_to_a_branch_of_our_own_and_nowhere_else(shop: GitSh
         "Steps"
     ]
     assert shop.message_on(OURS) == "Update the steps of coordination (octosteps)\n\nCreate Verify Database"
+    assert outcome.data["effects"] == [outcome.parts[-1]]  # type: ignore[index]
     assert outcome.parts[-1] == (
         f"{shop.name}: committed to branch '{OURS}' of its repository. Merge it into 'main': "
         "it takes effect with the next release made from there."
