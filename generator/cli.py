@@ -281,12 +281,17 @@ def apply(no_prompt: bool, root: Path, output_format: str, **wishes: Any) -> Non
 @click.option(
     "-n", "--name", "names", multiple=True, help="This step template of the server. Repeat for several."
 )
+@click.option(
+    "-p",
+    "--project",
+    help="Write this project's steps of ours into a coordination file: FILE, or coordination.yaml.",
+)
 @click.option("--force", is_flag=True, help="Take theirs where both sides have changed.")
 @server
 @common
 def pull(root: Path, output_format: str, **wishes: Any) -> None:
     """Bring step templates into specs and scripts: from FILES in the community Library's format (folders, too), else from the
-    server, all of the space or those named."""
+    server, all of the space or those named. What people edited in a published one is merged into its spec and script."""
     from generator.commands import pull as verb
 
     finish(verb.run(root=root, environ=os.environ, progress=pick_progress(), **wishes), output_format)
@@ -386,7 +391,8 @@ def usages(
         target=target,
         space=space,
         confirm=ask if interactive(no_prompt) else None,
-        tell=complain,
+        tell=tell_now if output_format == "table" else None,
+        note=complain,
         progress=pick_progress(),
     )
     finish(outcome, output_format)

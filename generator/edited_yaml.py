@@ -180,13 +180,19 @@ class _Edit:
         anchor = f"&{node.anchor} " if node.anchor else ""
         if self.in_flow(node):
             space = " " if node.start == head else ""
-            self.edits.append((node.start, node.end, f"{space}{anchor}{flow_yaml(wanted)}"))
+            quoted = _one_line(node, wanted) if node.style in ("'", '"') else None
+            self.edits.append((node.start, node.end, f"{space}{anchor}{quoted or flow_yaml(wanted)}"))
             return
         line = _one_line(node, wanted)
         if line is not None and node.kind in ("scalar", "alias"):
             space = " " if node.start == head else ""
             self.edits.append((node.start, node.end, space + anchor + line))
             return
+        if node.is_flow and isinstance(wanted, list) and all(isinstance(item, str) for item in wanted):
+            words = flow_yaml(wanted)
+            if len(words) + node.column <= LINE_LENGTH and "\n" not in words:
+                self.edits.append((node.start, node.end, anchor + words))
+                return
         text = to_yaml({"k": wanted}, indent=column).strip(" ").rstrip("\n").removeprefix("k:")
         if anchor:
             text = f" {anchor.rstrip()}{text}"

@@ -13,7 +13,7 @@ from generator.build_cache import FOLDER, make_folder
 from generator.build_folder import write_whole
 from generator.workspace import PACKAGE, Workspace
 
-SCHEMAS = ("schema.json", "coordination.schema.json")
+SPEC_SCHEMA, COORDINATION_SCHEMA = SCHEMAS = ("schema.json", "coordination.schema.json")
 
 
 def refresh_schemas(root: Path) -> None:
@@ -26,7 +26,7 @@ def refresh_schemas(root: Path) -> None:
                 write_whole(copy, content)
 
 
-def schema_reference(workspace: Workspace, schema: str = SCHEMAS[0], *, folder: Path | None = None) -> str:
+def schema_reference(workspace: Workspace, schema: str = SPEC_SCHEMA, *, folder: Path | None = None) -> str:
     """Where the editor finds a schema from a file in `folder` (default: that of the specs): the package's in a checkout, else
     the copy beside the cache, which is made for it."""
     start = folder or workspace.root / workspace.settings.step_templates

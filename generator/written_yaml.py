@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.scalarstring import (
     DoubleQuotedScalarString,
     FoldedScalarString,
@@ -25,8 +26,10 @@ from generator.source import parse_source
 
 LINE_LENGTH = 110
 LONGEST = 1 << 20
+LONGEST_FLOW = 60
+"""A list of few short words is read best in one line."""
 _TEXT = "tag:yaml.org,2002:str"
-_PLAIN = re.compile(r"[A-Za-z0-9_/(.*$][^\x00-\x1f\x7f-\xa0\u2028\u2029\ufeff\ud800-\udfff]*")
+_PLAIN = re.compile(r"[A-Za-z0-9_/(.$][^\x00-\x1f\x7f-\xa0\u2028\u2029\ufeff\ud800-\udfff]*")
 _BLOCK = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]*")
 """What may stand in a block as it is: everything that YAML prints, but its other line ends."""
 _RESOLVER: Any = yaml.resolver.Resolver()
@@ -39,6 +42,8 @@ def to_yaml(data: Any, *, indent: int = 0) -> str:
         # A block's rules about leading and trailing blanks are many: what cannot be read back is written in quotes.
         if not isinstance(data, dict) or not data or parse_source(text.encode(), name="").data == data:
             break
+    if isinstance(data, list):
+        text = "".join(line.removeprefix("  ") for line in text.splitlines(keepends=True))
     pad = " " * indent
     return "".join(pad + line if line.strip() else line for line in text.splitlines(keepends=True))
 
@@ -53,7 +58,7 @@ def flow_yaml(value: Any) -> str:
         return "[" + ", ".join(map(flow_yaml, value)) + "]"
     if isinstance(value, str) and re.search(r"[,\[\]{}]", value):
         value = DoubleQuotedScalarString(value)
-    return _write([_styled(value, 0, blocks=False)]).removeprefix("- ").rstrip("\n")
+    return _write({"k": _styled(value, 0, blocks=False)}).removeprefix("k:").strip(" \n")
 
 
 def is_plain(text: str) -> bool:
@@ -70,7 +75,7 @@ def is_plain(text: str) -> bool:
 def _looks_like_something(text: str) -> bool:
     return (
         _RESOLVER.resolve(yaml.ScalarNode, text, (True, False)) != _TEXT
-        or re.fullmatch(r"[-+.\d]?[\d_.:eExXoO+-]*", text) is not None
+        or re.fullmatch(r"(?=.*\d)[-+.\d]?[\d_.:eExXoO+-]*", text) is not None
     )
 
 
@@ -79,7 +84,11 @@ def _styled(value: Any, indent: int, *, blocks: bool) -> Any:
     if isinstance(value, Mapping):
         return {_word(str(key)): _styled(item, indent + 2, blocks=blocks) for key, item in value.items()}
     if isinstance(value, list):
-        return [_styled(item, indent + 2, blocks=blocks) for item in value]
+        items = CommentedSeq(_styled(item, indent + 2, blocks=blocks) for item in value)
+        words = [item for item in value if isinstance(item, str) and is_plain(item) and "," not in item]
+        if value and len(words) == len(value) and sum(map(len, words)) + 2 * len(words) < LONGEST_FLOW:
+            items.fa.set_flow_style()
+        return items
     if not isinstance(value, str) or type(value) is not str:
         return value
     if blocks and "\n" in value and value.strip() and _BLOCK.fullmatch(value):
@@ -123,11 +132,22 @@ def _folds(text: str, width: int) -> list[int]:
 def _writer() -> YAML:
     writer = YAML()
     writer.width = LONGEST
+    writer.indent(mapping=2, sequence=4, offset=2)
     writer.allow_unicode = True
     writer.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
+    writer.representer.add_representer(
+        float,
+        lambda representer, number: representer.represent_scalar("tag:yaml.org,2002:float", _number(number)),
+    )
     return writer
+
+
+def _number(value: float) -> str:
+    """As YAML 1.1 reads a number, too: with a point."""
+    text = repr(value)
+    return text if "." in text else text.replace("e", ".0e")
 
 
 def _write(value: Any) -> str:

@@ -20,7 +20,9 @@ from generator.adoption import (
     slug_of,
 )
 from generator.build_folder import write_whole
-from generator.editor_schemas import schema_reference
+from generator.commands.check import COORDINATION
+from generator.coordination_file import take_stock
+from generator.editor_schemas import COORDINATION_SCHEMA, schema_reference
 from generator.errors import Problem, Problems, Refusal
 from generator.history import History, read_histories
 from generator.homecoming import Home, Homecoming, bring_home
@@ -32,7 +34,7 @@ from generator.source import closest_or_all
 from generator.spec import is_verbatim
 from generator.step_template import EXPORTED_AT, OCTOPUS_VERSION, StepTemplate, digest
 from generator.template_files import list_files, read_document
-from generator.workspace import Renderer, Workspace, read_builtin, read_workspace
+from generator.workspace import Renderer, Workspace, read_builtin, read_workspace, render_known
 
 
 def run(
@@ -40,6 +42,7 @@ def run(
     root: Path,
     files: Sequence[Path] = (),
     names: Sequence[str] = (),
+    project: str | None = None,
     environ: Mapping[str, str],
     target: str | None = None,
     space: str | None = None,
@@ -47,20 +50,26 @@ def run(
     progress: Progress = quiet,
     http: httpx.Client | None = None,
 ) -> Outcome:
-    """What was brought in, from `files` in the Library's format, else from a server: the named step templates, or all.
+    """What was brought in, from `files` in the Library's format, else from a server: the named step templates, or all. With a
+    `project` its steps of ours, into the coordination file that `files` names (default: the library's own).
 
     Exit code 1 when something could not be brought, or has to be mended. Errors: Problems with every fault, after which nothing
     is written; Refusal. `http` is a ready client, for tests.
     """
     if files and names:
         raise Refusal("give files, or names of step templates on a server, not both")
+    if project is not None and (names or len(files) > 1):
+        raise Refusal("--project writes one coordination file: give at most one, and no --name")
     workspace = read_workspace(root)
-    if files:
+    if files and project is None:
         return pull_files(workspace, files, force=force, progress=progress)
     place = read_target(environ, read_settings(root).targets, name=target, space=space)
     with connect(
         place.url, api_key=place.api_key, access_token=place.access_token, space=place.space, http=http
     ) as client:
+        if project is not None:
+            file = files[0] if files else root / COORDINATION
+            return pull_project(workspace, client, project, file, progress=progress)
         return pull_server(workspace, client, names, force=force, progress=progress)
 
 
@@ -115,14 +124,17 @@ def write_files(workspace: Workspace, adopted: Sequence[Adopted], progress: Prog
 
 def write(workspace: Workspace, relative: str, content: bytes) -> None:
     """Put the content in its place; a file that holds it already is left alone."""
-    file = workspace.root / relative
+    put(workspace.root / relative, content)
+
+
+def put(file: Path, content: bytes) -> None:
     try:
         if file.exists() and file.read_bytes() == content:
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content)
     except OSError as error:
-        raise Refusal(f"{workspace.shown(relative)} cannot be written: {error.strerror or error}") from error
+        raise Refusal(f"{file.as_posix()} cannot be written: {error.strerror or error}") from error
 
 
 # --- from a server ------------------------------------------------------------------------------------------------------------
@@ -301,6 +313,40 @@ def copy_builtin(workspace: Workspace, home: Home, result: Homecoming) -> tuple[
             )
     note = "a built-in template: copied into this library, where it takes the built-in one's place"
     return replace(result, files=files), note
+
+
+# --- steps of a project -----------------------------------------------------------------------------------------------------
+
+
+def pull_project(
+    workspace: Workspace, client: Client, project: str, file: Path, *, progress: Progress
+) -> Outcome:
+    """Write the project's steps of ours into a coordination file, or bring what people changed into one that is there."""
+    taken = take_stock(
+        client,
+        project,
+        file,
+        schema=schema_reference(workspace, COORDINATION_SCHEMA, folder=file.parent),
+        known=render_known(workspace.root),
+        progress=progress,
+    )
+    is_new = not file.exists()
+    if taken.content is not None:
+        put(file, taken.content)
+    count = f"{taken.steps} step{'' if taken.steps == 1 else 's'} of {project}"
+    state = "unchanged" if taken.content is None else "new" if is_new else "updated"
+    parts = [
+        f"  {SIGNS[state]} {file.as_posix()}: {count}"
+        + (", nothing to bring in" if state == "unchanged" else ""),
+        *(f"    look at: {sentence}" for sentence in taken.left),
+    ]
+    return Outcome(
+        data={"file": file.as_posix(), "state": state, "steps": taken.steps, "left": list(taken.left)},
+        parts=parts,
+        lines=[file.as_posix()] if taken.content is not None else [],
+        problems=taken.problems,
+        exit_code=1 if taken.left or taken.problems else 0,
+    )
 
 
 # --- telling ------------------------------------------------------------------------------------------------------------------
