@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
+
+from generator.commands import apply
+from generator.coordination import read_coordination
 from generator.emulator import Emulator
 from generator.emulator.scenario import ADMIN, Scenario, read_scenario
 from generator.emulator.seeding import Seeding
@@ -65,7 +69,7 @@ def run(
     if wanted is not None:
         seeding = Seeding(wanted, emulator)
         try:
-            seeding.seed()
+            seeding.seed(lambda: import_steps(emulator, wanted, root=root))
         except BaseException:
             emulator.stop()
             raise
@@ -77,6 +81,21 @@ def run(
         with suppress(KeyboardInterrupt):
             emulator.wait()
     return Outcome()
+
+
+def import_steps(emulator: Emulator, wanted: Scenario, *, root: Path) -> None:
+    """The steps of the scenario's coordination files, and the templates they are made from, as `apply` brings them to a server.
+
+    Errors: Problems of the files; Refusal when something is not written.
+    """
+    for space, files in wanted.coordination.items():
+        environ = {"OCTOPUS_URL": emulator.url, "OCTOPUS_API_KEY": emulator.api_key}
+        names = sorted({step.template for process in read_coordination(files) for step in process.steps})
+        for what in ({"names": names}, {"files": files}):
+            with httpx.Client(transport=httpx.WSGITransport(app=emulator.app)) as http:
+                done = apply.run(root=root, environ=environ, space=space, http=http, **what)
+            if done.exit_code:
+                raise Refusal("\n".join(str(part) for part in done.parts))
 
 
 def _read(file: Path, root: Path, environ: Mapping[str, str]) -> Scenario:

@@ -73,12 +73,14 @@ class Node:
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """A scenario whose names all lead somewhere. `templates`: the step templates it uses by name; `scripts`: its script
-    steps' texts by the name in the file; `secrets`: values of the environment by name, never shown."""
+    steps' texts by the name in the file; `secrets`: values of the environment by name, never shown; `coordination`: by space
+    the coordination files whose steps are to be imported before releases are made."""
 
     root: Node
     templates: Mapping[str, Built] = field(default_factory=dict)
     scripts: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    coordination: Mapping[str, tuple[FilePath, ...]] = field(default_factory=dict)
 
     @property
     def speed(self) -> float:
@@ -111,7 +113,11 @@ def read_scenario(file: FilePath, *, environ: Mapping[str, str], templates: Temp
     wanted = list(template_names(root))
     known = templates() if wanted else {}
     scripts = {name: (file.parent / name) for name in script_names(root)}
-    problems = [*check_scenario(root, environ=environ, known=known), *check_scripts(root, scripts)]
+    problems = [
+        *check_scenario(root, environ=environ, known=known),
+        *check_scripts(root, scripts),
+        *check_files(root, file.parent),
+    ]
     if problems:
         raise Problems(problems)
     return Scenario(
@@ -119,6 +125,11 @@ def read_scenario(file: FilePath, *, environ: Mapping[str, str], templates: Temp
         templates={name: known[name] for name in wanted},
         scripts={name: path.read_text(encoding="utf-8-sig") for name, path in scripts.items()},
         secrets={name: environ[name] for name in secret_names(root)},
+        coordination={
+            name: tuple(file.parent / other for other in space.get("coordination", ()))
+            for name, space in spaces(root)
+            if space.has("coordination")
+        },
     )
 
 
@@ -137,7 +148,14 @@ def spaces(root: Node) -> list[tuple[str, Node]]:
 def all_steps(root: Node) -> Iterator[Node]:
     for _, space in spaces(root):
         for _, project in space.named("projects"):
-            yield from project.items("steps")
+            yield from steps_of(project)
+
+
+def steps_of(project: Node) -> Iterator[Node]:
+    """The steps of its deployment process, then those of its runbooks."""
+    yield from project.items("steps")
+    for _, runbook in project.named("runbooks"):
+        yield from runbook.items("steps")
 
 
 def variable_values(variables: Node, name: str) -> list[Node]:
@@ -297,7 +315,7 @@ def check_project(
         yield from check_names(channel, "lifecycle", lifecycles, "lifecycle")
     for release in project.items("releases"):
         yield from check_names(release, "channel", channels, "channel")
-    for step in project.items("steps"):
+    for step in steps_of(project):
         yield from check_names(step, "environments", environments, "environment")
         yield from check_names(step, "excluded_environments", environments, "environment")
         yield from check_names(step, "channels", channels, "channel")
@@ -358,14 +376,31 @@ def check_deployment(
     yield from check_names(deployment, "project", projects, "project")
     project = find_named(space, "projects", deployment.get("project"))
     if project is not None:
+        of = f"of {deployment.get('project')}"
         versions = [release_version(item) for item in project.items("releases")]
-        yield from check_names(deployment, "release", versions, f"release of {deployment.get('project')}")
+        yield from check_names(deployment, "release", versions, f"release {of}")
+        yield from check_names(deployment, "runbook", list(project.get("runbooks", {})), f"runbook {of}")
+    yield from check_what(deployment)
     state = deployment.get("state", "success")
-    for word, fitting in (("error", ("failed", "canceled", "timed_out")), ("ago", ENDED), ("lasted", ENDED)):
+    for word, fitting in (
+        ("error", ("failed", "canceled", "timed_out")),
+        ("ago", ENDED),
+        ("lasted", ENDED),
+        ("in", ("queued",)),
+    ):
         if deployment.has(word) and state not in fitting:
             yield deployment.at(word).problem(
                 f"'{word}' does not fit a deployment that is '{state}'", at_key=True
             )
+
+
+def check_what(deployment: Node) -> Iterator[Problem]:
+    """A deployment is one of a release, or a run of a runbook; runs of the past are not made up."""
+    if deployment.has("release") == deployment.has("runbook"):
+        yield deployment.problem("a deployment has a release; a run of a runbook has 'runbook' instead")
+    elif deployment.has("runbook") and deployment.get("state") != "queued":
+        message = "a run of a runbook begins when the server has started"
+        yield deployment.at("runbook").problem(message, "add 'state: queued'", at_key=True)
 
 
 ENDED = ("success", "failed", "canceled", "timed_out")
@@ -419,3 +454,13 @@ def check_scripts(root: Node, scripts: Mapping[str, FilePath]) -> Iterator[Probl
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             yield place.problem(f"the script '{step.get('script')}' cannot be read: {reason}")
+
+
+def check_files(root: Node, folder: FilePath) -> Iterator[Problem]:
+    """Coordination files that are not there. What they hold is told when they are read."""
+    for _, space in spaces(root):
+        for place in space.items("coordination"):
+            path = folder / place.value
+            if not path.is_file():
+                near = [other.name for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+                yield place.problem(f"there is no file '{place.value}'", closest(path.name, near))

@@ -1,6 +1,7 @@
 """Makes what a scenario describes, through the emulator's own API in process, so that its rules hold for the scenario too.
 
-Three stages, because a release freezes the process and variables that it finds: the world, its releases, its deployments.
+Three stages, because a release freezes the process and variables that it finds: the world; releases and published runbooks; the
+deployments. Who wants steps imported does it between the first two: see `commands/emulate`.
 Deployments of the past are created by the API at their moment, and then ended without running a step.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 import httpx
@@ -77,9 +79,13 @@ class Seeding:
             headers={"X-Octopus-ApiKey": emulator.api_key},
         )
 
-    def seed(self) -> None:
-        """Everything, and then the faults. Errors: Problems with all that the server refuses."""
+    def seed(self, import_steps: Callable[[], None] = lambda: None) -> None:
+        """Everything, and then the faults. `import_steps` is called before the releases are made.
+
+        Errors: Problems with all that the server refuses.
+        """
         self.make_world()
+        import_steps()
         self.make_releases()
         self.make_deployments()
         self.begin_faults()
@@ -111,6 +117,9 @@ class Seeding:
                 for release in project.items("releases"):
                     with self._telling(release):
                         self._make_release(space, name, release)
+                for runbook, entry in project.named("runbooks"):
+                    with self._telling(entry, at_key=True):
+                        self._publish_runbook(space, name, runbook)
         self._settle()
 
     def make_deployments(self) -> None:
@@ -323,6 +332,17 @@ class Seeding:
                 steps = [self._step(space, name, identifier, step) for step in project.items("steps")]
                 if steps:
                     self._change(space, f"deploymentprocesses/deploymentprocess-{identifier}", Steps=steps)
+                for runbook, entry in project.named("runbooks"):
+                    with self._telling(entry, at_key=True):
+                        self._make_runbook(space, name, runbook, entry)
+
+    def _make_runbook(self, space: Space, project: str, name: str, node: Node) -> None:
+        identifier = space.find("projects", project)
+        made = self._post(space, "runbooks", {"Name": name, "ProjectId": identifier})
+        space.note(f"runbooks of {identifier}", name, made)
+        steps = [self._step(space, project, identifier, step) for step in node.items("steps")]
+        if steps:
+            self._change(space, f"runbookProcesses/{made['RunbookProcessId']}", Steps=steps)
 
     # --- variables -------------------------------------------------------------------------------------------------
 
@@ -467,18 +487,38 @@ class Seeding:
             body["ChannelId"] = space.find(f"channels of {identifier}", node.get("channel"))
         if node.has("notes"):
             body["ReleaseNotes"] = node.get("notes")
-        space.note(f"releases of {identifier}", version, self._post(space, "releases", body))
+        made = self._post(space, "releases", body)
+        space.note(f"releases of {identifier}", version, made)
+        if node.has("blocked"):
+            self._post(space, f"releases/{made['Id']}/defects", {"Description": node.get("blocked")})
+
+    def _publish_runbook(self, space: Space, project: str, name: str) -> None:
+        """A snapshot of the runbook as it is now, published."""
+        identifier = space.find("projects", project)
+        runbook = space.find(f"runbooks of {identifier}", name)
+        body = {"ProjectId": identifier, "RunbookId": runbook}
+        made = self._post(space, "runbookSnapshots?publish=true", body)
+        space.note(f"snapshots of {identifier}", name, made)
 
     def _deploy(self, space: Space, node: Node) -> Task:
+        """A deployment, or the run of a runbook."""
         project = space.find("projects", node.get("project"))
         body: Json = {
-            "ReleaseId": space.find(f"releases of {project}", node.get("release")),
             "EnvironmentId": space.find("environments", node.get("environment")),
             "Comments": node.get("comments"),
         }
         if node.has("tenant"):
             body["TenantId"] = space.find("tenants", node.get("tenant"))
-        made = self._post(space, "deployments", body)
+        if node.has("in"):
+            start = self.emulator.state.clock.now() + scenario.seconds(node.get("in"))
+            body["QueueTime"] = datetime.fromtimestamp(start, timezone.utc).isoformat()
+        if node.has("runbook"):
+            body["RunbookId"] = space.find(f"runbooks of {project}", node.get("runbook"))
+            body["RunbookSnapshotId"] = space.find(f"snapshots of {project}", node.get("runbook"))
+            made = self._post(space, "runbookRuns", body)
+        else:
+            body["ReleaseId"] = space.find(f"releases of {project}", node.get("release"))
+            made = self._post(space, "deployments", body)
         return self.emulator.state.tasks[made["TaskId"]]
 
     def _end(self, task: Task, node: Node) -> None:

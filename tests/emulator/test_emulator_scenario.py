@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,68 @@ def test_everything_that_a_scenario_can_say(tmp_path: Path) -> None:
         )
 
 
+IMPORTED = """\
+speed: 60
+spaces:
+  Default:
+    environments: [Test]
+    coordination: [more.yaml]
+    variable_sets: {Keys: {Key: {secret: key:admin}}}
+    projects:
+      Web: {steps: [{name: Work}], releases: ["1.0.0", {version: 1.1.0, blocked: Loses orders}]}
+      Shop:
+        variable_sets: [Keys]
+        steps: [{name: Serve}]
+        runbooks: {Look: {steps: [{name: Look round, script: look.py}]}, Empty: {}}
+        releases: ["2.0.0"]
+    deployments:
+      - {project: Web, release: 1.0.0, environment: Test, ago: 1h}
+      - {project: Shop, release: 2.0.0, environment: Test, state: queued}
+      - {project: Shop, runbook: look, environment: Test, state: queued, in: 5m}
+"""
+MORE = """\
+projects:
+  Shop:
+    - process: deployment
+      steps:
+        - {key: web, template: Octopus - Verify Deployment, name: Web is there, before: Serve,
+           with: {project: Web, api_key: "#{Key}"}}
+    - process: runbook Look
+      steps:
+        - {key: web, template: Octopus - Verify Deployment, name: Web is there, before: Look round,
+           with: {project: Web, version: 1.0.0, blocked: refused, api_key: "#{Key}"}}
+"""
+
+
+def test_steps_are_imported_before_releases_and_runbooks_are_published(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text(MORE)
+    (tmp_path / "look.py").write_text("print('looked round')\n")
+    with written(tmp_path, IMPORTED) as server:
+        _, deployment, run = sorted(
+            server.get("tasks")["Items"], key=lambda task: int(task["Id"].split("-")[1])
+        )
+        early, late = [datetime.fromisoformat(task["QueueTime"]) for task in (deployment, run)]
+        assert 290 <= (late - early).total_seconds() <= 310
+        assert "Success" == server.ended(deployment["Id"])["State"], server.log(deployment)
+        assert "Verified: Web in Test is at 1.0.0" in server.log(deployment)
+        assert "Success" == server.ended(run["Id"])["State"], server.log(run)
+        assert "looked round" in server.log(run) and "Verified: Web in Test is at 1.0.0" in server.log(run)
+        blocked = server.get(f"projects/{server.named('projects')['Web']['Id']}/releases/1.1.0")
+        [defect] = server.get(f"releases/{blocked['Id']}/defects")["Items"]
+        assert ("Loses orders", "Unresolved") == (defect["Description"], defect["Status"])
+
+
+def test_faults_of_an_imported_file_are_told_with_its_places(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text(
+        MORE.replace("before: Serve", "before: Server").replace("version: 1.0.0", "verison: x")
+    )
+    (tmp_path / "look.py").write_text("pass\n")
+    ended = refused(tmp_path, IMPORTED)
+    assert (1, "") == (ended.exit_code, ended.out)
+    assert "more.yaml:5:89: " in ended.err and "(did you mean 'Serve'?)" in ended.err, ended.err
+    assert "has no parameter 'verison' (did you mean 'version'?)" in ended.err
+
+
 def test_options_win_over_the_scenario(tmp_path: Path) -> None:
     text = "speed: 0.5\ntask_cap: 1\nspaces: {Default: {}}\n"
     with written(tmp_path, text, "--task-cap", "9", "--speed", "3", "--api-key", "API-MINE") as server:
@@ -467,10 +530,36 @@ spaces:
             "scenario.yaml:6:9: the server refuses it: Release '1.0.0' cannot be deployed to environment 'Production'",
             id="a past that the lifecycle forbids",
         ),
+        pytest.param(
+            """\
+spaces:
+  Default:
+    environments: [Test]
+    coordination: [coordnation.yaml]
+    projects:
+      Web:
+        runbooks: {Clean: {steps: [{name: Work, manual: Sure?, duration: 1s}]}}
+        releases: ["1.0.0"]
+    deployments:
+      - {project: Web, runbook: Cleen, environment: Test, state: queued}
+      - {project: Web, runbook: Clean, environment: Test}
+      - {project: Web, runbook: Clean, release: 1.0.0, environment: Test, in: 5m}
+      - {project: Web, environment: Test}
+""",
+            "scenario.yaml:4:20: there is no file 'coordnation.yaml' (did you mean 'coordination.yaml'?)\n"
+            "scenario.yaml:7:64: 'duration' is for steps that only pretend: a step with 'manual' shows by itself\n"
+            "scenario.yaml:10:33: unknown runbook of Web 'Cleen' (did you mean 'Clean'?)\n"
+            "scenario.yaml:11:24: a run of a runbook begins when the server has started (add 'state: queued')\n"
+            "scenario.yaml:12:9: a deployment has a release; a run of a runbook has 'runbook' instead\n"
+            "scenario.yaml:12:75: 'in' does not fit a deployment that is 'success'\n"
+            "scenario.yaml:13:9: a deployment has a release; a run of a runbook has 'runbook' instead\n",
+            id="runbooks, and files that are not there",
+        ),
         pytest.param("spaces: {Default: [}\n", "scenario.yaml:1:20: not YAML: the bracket", id="not YAML"),
     ],
 )  # fmt: skip
 def test_faults_of_a_file(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "coordination.yaml").write_text("")
     ended = refused(tmp_path, text)
     assert (1, "") == (ended.exit_code, ended.out)
     assert ended.err.startswith(expected) if not expected.endswith("\n") else ended.err == expected, str(
