@@ -12,7 +12,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 from generator.octopus.records import ActionDocument, Document, PropertyValue
 from generator.owned_step import TEMPLATE_ID, TEMPLATE_VERSION, text_of
@@ -155,6 +156,20 @@ def fingerprint(action: ActionDocument) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:SHORT_FINGERPRINT]
 
 
+def action_after(action: ActionDocument, foreseen: Foreseen, wanted: Document) -> ActionDocument:
+    """The action as an update is expected to leave it."""
+    return cast(
+        ActionDocument,
+        {
+            **action,
+            "ActionType": wanted.get("ActionType"),
+            "Properties": dict(foreseen.properties),
+            "Packages": list(foreseen.packages),
+            "GitDependencies": list(wanted.get("GitDependencies") or ()),
+        },
+    )
+
+
 # --- what a reviewer reads -------------------------------------------------------------------------------------------
 
 
@@ -171,10 +186,6 @@ def form_lines(properties: Mapping[str, PropertyValue], packages: Sequence[Docum
     for package in packages:
         facts = " ".join(str(package.get(name) or "") for name in ("PackageId", "FeedId")).strip()
         yield shown(f"package {package.get('Name') or '(primary)'}: {facts or 'chosen in the step'}")
-
-
-def script_lines(properties: Mapping[str, PropertyValue]) -> list[str]:
-    return [shown(line) for line in script_of(properties).split("\n")]
 
 
 def form_diff(
@@ -197,12 +208,15 @@ def script_diff(
     before: ActionDocument, properties: Mapping[str, PropertyValue], *, name: str
 ) -> tuple[str, ...]:
     """The lines of a unified diff of the script."""
-    return unified_diff(
-        script_lines(before.get("Properties") or {}),
-        script_lines(properties),
-        old=f"{name}: script now",
-        new=f"{name}: script after",
-    )
+    hunks = script_hunks(script_of(before.get("Properties") or {}), script_of(properties))
+    return (f"--- {name}: script now", f"+++ {name}: script after", *hunks) if hunks else ()
+
+
+@lru_cache(maxsize=256)
+def script_hunks(before: str, after: str) -> tuple[str, ...]:
+    """What comes after a diff's two head lines. Many steps share one change, and long scripts take their time."""
+    old, new = (list(map(shown, text.split("\n"))) for text in (before, after))
+    return unified_diff(old, new, old="", new="")[2:]
 
 
 def shown(text: str) -> str:

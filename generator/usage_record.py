@@ -57,8 +57,10 @@ class Record:
         path: str,
         action_id: str,
         wanted: int,
+        expected: str,
     ) -> None:
-        """The step's copy as it is now. Refusal when it cannot be written: then nothing must be changed."""
+        """The step's copy as it is now, and a fingerprint of what the update is expected to leave. Refusal when it cannot be
+        written: then nothing must be changed."""
         self._write(
             {
                 "event": "before",
@@ -71,6 +73,7 @@ class Record:
                 "held": usage.held,
                 "wanted": wanted,
                 "fingerprint": fingerprint(action),
+                "expected": expected,
                 "copy": {name: action.get(name) for name in KEPT},
             }
         )
@@ -122,7 +125,7 @@ def is_cut_off(file: BinaryIO) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One step of a record. `left` is the fingerprint of what the update left; empty where the run was cut off."""
+    """One step of a record. `left` is the fingerprint of what the update left; where the run was cut off, what it should have."""
 
     space: str
     path: str
@@ -134,7 +137,7 @@ class Entry:
     wanted: int
     fingerprint: str
     copy: Mapping[str, Any] = field(repr=False)
-    left: str = ""
+    left: str
 
 
 def read_record(path: Path) -> tuple[str, tuple[Entry, ...]]:
@@ -213,6 +216,7 @@ def parse_entry(line: Document) -> Entry:
         wanted=int(line["wanted"]),
         fingerprint=str(line["fingerprint"]),
         copy=kept,
+        left=str(line["expected"]),
     )
 
 
@@ -262,8 +266,7 @@ def compare(entry: Entry, action: ActionDocument | None, *, force: bool) -> Retu
     if now == entry.fingerprint:
         return Return(entry=entry, sentence="is as it was before the update")
     version = text_of(action["Properties"].get(TEMPLATE_VERSION))
-    untouched = now == entry.left or (not entry.left and version == str(entry.wanted))
-    if not untouched and not force:
+    if now != entry.left and not force:
         return Return(
             entry=entry,
             sentence="left: somebody changed the step since the update; --force puts the former copy back all the same",

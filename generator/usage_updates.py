@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from generator import branches
@@ -23,7 +23,7 @@ from generator.octopus.permissions import Need
 from generator.octopus.records import ActionDocument, Document, Json, PropertyValue
 from generator.outcome import Progress
 from generator.owned_step import TEMPLATE_ID, TEMPLATE_VERSION, read_file, text_of
-from generator.step_copy import OUR_MARKS, Foreseen, by_name, fingerprint, foresee, has_secret
+from generator.step_copy import OUR_MARKS, Foreseen, action_after, by_name, fingerprint, foresee, has_secret
 from generator.usage_record import Record
 from generator.usages import (
     AHEAD,
@@ -66,7 +66,9 @@ class Intended:
     def where(self) -> str:
         """As people name it, the branch that is written among it."""
         place = self.usage.place
-        return f"{place.project} ({self.branch.name}): {self.usage.step}" if self.branch else self.usage.name
+        if not self.branch:
+            return self.usage.name
+        return f"{replace(place, git_ref=branches.HEADS + self.branch.name).where}: {self.usage.step}"
 
     @property
     def unit(self) -> tuple[str, str]:
@@ -387,8 +389,15 @@ def update_process(client: Client, items: Sequence[Intended], record: Record) ->
     for item, identity in ready:
         action = find_action(before, item.usage)
         assert action is not None
+        assert item.usage.template is not None
         record.keep(
-            item.usage, action, where=item.where, path=item.path, action_id=identity, wanted=item.wanted
+            item.usage,
+            action,
+            where=item.where,
+            path=item.path,
+            action_id=identity,
+            wanted=item.wanted,
+            expected=fingerprint(action_after(action, item.foreseen, item.usage.template)),
         )
     told: dict[str, str] = {}
     for group in groups(ready):

@@ -42,7 +42,8 @@ after an import. `owned`: by a coordination file. `orphaned`: the template is go
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """One process: a project's or a runbook's, in the database, or on a branch (`git_ref`, its whole name)."""
+    """One process: a project's or a runbook's, in the database, or on a branch (`git_ref`, its whole name). `is_of_many`: other
+    spaces are looked at, too."""
 
     space: Space
     project_id: str
@@ -52,6 +53,7 @@ class Place:
     runbook_id: str = ""
     runbook: str = ""
     git_ref: str = ""
+    is_of_many: bool = False
 
     @property
     def owner(self) -> str:
@@ -74,7 +76,8 @@ class Place:
     def where(self) -> str:
         """As people name it."""
         runbook = f", {self.process}" if self.runbook_id else ""
-        return f"{self.project}{runbook}{f' ({self.branch})' if self.git_ref else ''}"
+        space = f"{self.space.name} / " if self.is_of_many else ""
+        return f"{space}{self.project}{runbook}{f' ({self.branch})' if self.git_ref else ''}"
 
     @property
     def path(self) -> str:
@@ -275,6 +278,7 @@ class SpaceReading:
         places = [
             Place(
                 space=self.space,
+                is_of_many=self.wish.all_spaces,
                 project_id=project["Id"],
                 project=project["Name"],
                 slug=project.get("Slug") or "",
@@ -293,6 +297,7 @@ class SpaceReading:
         places = [
             Place(
                 space=self.space,
+                is_of_many=self.wish.all_spaces,
                 project_id=runbook["ProjectId"],
                 project=by_id[runbook["ProjectId"]]["Name"],
                 slug=by_id[runbook["ProjectId"]].get("Slug") or "",
@@ -398,6 +403,7 @@ class SpaceReading:
         return [
             Place(
                 space=self.space,
+                is_of_many=self.wish.all_spaces,
                 project_id=project["Id"],
                 project=project["Name"],
                 slug=project.get("Slug") or "",

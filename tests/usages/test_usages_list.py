@@ -175,6 +175,8 @@ def test_all_spaces(window: Window) -> None:
     found = listed(window, "--all-spaces")
     assert not any("space" in sentence for sentence in found["unseen"])
     assert [item["space"] for item in found["usages"]] == ["Default"]
+    window.save_template(script=AFTER)
+    assert "~ Web - Greet: Default / Shop: Greet: version 0 -> 1" in window.run("--all-spaces", "--diff").out
     assert window.run("Second - Step").exit_code == 1
     assert window.run("Second - Step", "--all-spaces").exit_code == 0
 

@@ -47,8 +47,8 @@ def results(window: Window, *words: str, code: int = 0, **environ: str) -> dict[
 
 
 def test_every_step_that_is_behind_is_updated_and_read_back(window: Window) -> None:
-    """Deployments and runbooks; steps of people and of other templates stay; a second run has nothing to do, and asks for no
-    more than a list."""
+    """Deployments, runbooks and child steps with conditions (OctopusDeploy/Issues 6532); steps of people and of other templates
+    stay; a second run has nothing to do."""
     window.make_template("Web - Greet", parameter("Greet.Name", "World"), script="import sys\nprint('one')")
     window.make_template("Web - Other")
     window.make_project(
@@ -59,6 +59,10 @@ def test_every_step_that_is_behind_is_updated_and_read_back(window: Window) -> N
         window.step("O", "Web - Other"),
     )
     window.scene.make_runbook("Shop", "Nightly", [window.step("Wake")])
+    children = {**window.step("Child"), "Name": "Parent"}
+    children["Actions"] += [*window.step("Second child")["Actions"], *own_step("Own child")["Actions"]]
+    children["Actions"][0]["Condition"] = "Variable"
+    window.make_project("Api", children)
     window.save_template(script="import sys\nprint('two')")
     window.save_template("Web - Other", script=AFTER)
     before = window.process("Shop")
@@ -68,10 +72,11 @@ def test_every_step_that_is_behind_is_updated_and_read_back(window: Window) -> N
     for line in (
         "-print('one')",
         "+print('two')",
-        "    script: the same change as in Shop: Greet",
+        "    script: the same change as in Api: Child",
         "  ~ Web - Greet: Shop: Greet: updated from version 0 to 1, and read back",
         "  ~ Web - Greet: Shop, runbook Nightly: Wake: updated from version 0 to 1, and read back",
-        "3 updated and read back.",
+        "  ~ Web - Greet: Api: Child: updated from version 0 to 1, and read back",
+        "5 updated and read back.",
     ):
         assert line in ended.out.splitlines(), ended
     assert window.versions("Shop") == ["1", "-", "1", "0"]
@@ -80,7 +85,8 @@ def test_every_step_that_is_behind_is_updated_and_read_back(window: Window) -> N
     assert after["Version"] == before["Version"] + 1
     assert window.properties("Shop", "Greet")["Greet.Name"] == "Ann"
     writes = [request for request in requests if not request.startswith("GET")]
-    assert len(writes) == 2, requests
+    assert len(writes) == 3, requests
+    assert window.versions("Api") == ["1", "1", "-"]
     again = window.run("Web - Greet", "--update")
     assert (again.exit_code, "Nothing to update." in again.out) == (0, True), again
     assert len(window.records()) == 1
