@@ -148,3 +148,19 @@ def test_usages_can_be_narrowed_to_a_branch(world: World, branch: str) -> None:
     world.release(project, VersionControlReference={"GitRef": "main"})
     found = world.get(f"actiontemplates/{held['Id']}/usage", branch=branch)
     assert (0 if branch == "other" else 1) == len(found)
+
+
+@pytest.mark.parametrize(("permission", "status"), [("ProcessEdit", 200), ("RunbookEdit", 403)])
+def test_an_update_needs_the_permission_to_edit_the_process(
+    world: World, permission: str, status: int
+) -> None:
+    held = template(world)
+    project = world.project("Web", using(held))
+    saved(world, held)
+    [usage] = world.get(f"actiontemplates/{held['Id']}/usage")
+    key = world.emulator.add_key(permissions={"ActionTemplateEdit", permission})
+    one = {"ProcessType": "Deployment", "ProcessId": usage["ProcessId"], "ActionIds": [usage["ActionId"]]}
+    body = {"Version": 1, "ActionsToUpdate": [one]}
+    answer = world.client(key=key).post(f"actiontemplates/{held['Id']}/actionsUpdate", json=body)
+    assert status == answer.status_code
+    assert project["Id"] == usage["ProjectId"]

@@ -48,7 +48,8 @@ def update_actions_in_bulk(request: Request) -> Document:
 
 
 def _updated(request: Request) -> tuple[list[Document], Callable[[], None]]:
-    """What would become of the steps that the body names, and what carries it out."""
+    """What would become of the steps that the body names, and what carries it out. That it needs the permission to edit each
+    process beside the one to edit templates is unconfirmed."""
     template, body, state = templates.template_of(request), request.document(), request.state
     wanted = next(
         (row for row in templates.versions_of(state, template) if row["Version"] == body.get("Version")), None
@@ -60,6 +61,10 @@ def _updated(request: Request) -> tuple[list[Document], Callable[[], None]]:
     changes: list[tuple[Document, Document, Document]] = []
     drafts: list[Draft] = []
     named = _named_actions(request, body, template, drafts)
+    for process, _ in named:
+        permission = "RunbookEdit" if process.get("RunbookId") else "ProcessEdit"
+        if not request.key.may(permission):
+            raise refusals.NO_PERMISSION(permission=permission)
     settings = {id(draft.process): draft.settings for draft in drafts}
     for process, action in named:
         held = known.get(_number(action["Properties"].get(templates.TEMPLATE_VERSION)))
