@@ -6,7 +6,7 @@
 # spec: step_templates/verify-deployment.yaml
 # id: cbe89e34-e169-4895-b3f5-d21f03eebe63
 # revision: 2
-# digest: sha256:0b4d3954874164a4b9632042c66288a5887afa8e7ed8c454345cb161e7c1b2a1
+# digest: sha256:99967de2351e2da898fbcdde600f95031ea602dbf3e84af656fb93f5044e14a3
 
 from __future__ import annotations
 
@@ -2345,7 +2345,7 @@ def main(parameters: Parameters) -> None:
         for row in check_place(subject.spot.place, subject.demands, findings)
     ]
     show(step, subjects, found, rows)
-    judge(step, parameters.on_mismatch == "warn", subjects, found, rows)
+    judge(step, parameters.on_mismatch, subjects, found, rows)
 
 
 def with_defaults(parameters: Parameters) -> list[Clause]:
@@ -2496,7 +2496,7 @@ def sentences(rows: Sequence[Row], *, with_place: bool) -> list[str]:
 
 
 def judge(
-    step: Step, warns: bool, subjects: Sequence[Subject], found: Sequence[Findings], rows: Sequence[Row]
+    step: Step, on_mismatch: str, subjects: Sequence[Subject], found: Sequence[Findings], rows: Sequence[Row]
 ) -> None:
     """The line that matters, or the failure with every row that is not met."""
     faults = sentences(rows, with_place=True)
@@ -2510,10 +2510,11 @@ def judge(
     else:
         bad = len({cell_key(row.place) for row in rows if row.fault})
         words = f"{bad} of {len(subjects)} are not as wanted: {words}"
-    if not warns:
+    if on_mismatch == "fail":
         step.fail(REFUSED, words)
+    tell = step.log.warning if on_mismatch == "warn" else step.log.highlight
     for fault in faults if len(subjects) > 1 else [words]:
-        step.log.warning(fault)
+        tell(fault)
 
 
 def tell_verified(
@@ -2542,7 +2543,7 @@ PARAMETERS = (
     {"key": "deployed_after", "variable": "VerifyDeployment.DeployedAfter", "label": "Deployed after", "type": "text", "required": False, "choices": None},
     {"key": "blocked", "variable": "VerifyDeployment.Blocked", "label": "Blocked progression", "type": "choice", "required": True, "choices": {"allowed": "Does not matter", "refused": "The release there must not be blocked"}},
     {"key": "projects", "variable": "VerifyDeployment.Projects", "label": "More projects", "type": "lines", "required": False, "choices": None},
-    {"key": "on_mismatch", "variable": "VerifyDeployment.OnMismatch", "label": "When it does not hold", "type": "choice", "required": True, "choices": {"fail": "Fail this step", "warn": "Warn and go on"}},
+    {"key": "on_mismatch", "variable": "VerifyDeployment.OnMismatch", "label": "When it does not hold", "type": "choice", "required": True, "choices": {"fail": "Fail this step", "warn": "Warn and go on", "tell": "Go on, and only tell"}},
     {"key": "server", "variable": "VerifyDeployment.Server", "label": "Server", "type": "text", "required": True, "choices": None},
     {"key": "api_key", "variable": "VerifyDeployment.ApiKey", "label": "API key or access token", "type": "secret", "required": True, "choices": None},
     {"key": "ca_file", "variable": "VerifyDeployment.CaFile", "label": "CA file", "type": "text", "required": False, "choices": None},

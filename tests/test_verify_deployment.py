@@ -213,6 +213,13 @@ def test_warns_with_every_sentence(stage: Stage) -> None:
     assert "Warning: Web in Test is at 2.0.0, wanted 9.9\n" in run.log
 
 
+def test_only_tells(stage: Stage) -> None:
+    run = stage.run(VERIFY, {"project": "Never", "environment": "Test", "on_mismatch": "tell"})
+    assert ("Success", "False") == (run.state, run.outputs["Verified"])
+    assert "Highlight: Never in Test has never been deployed\n" in run.log
+    assert "Warning: " not in run.log
+
+
 def test_deployed_after_the_own_release_was_assembled(stage: Stage) -> None:
     """The parent's release is made after everything in the emulated past, so only a deployment of now is younger."""
     values = {"project": "Web", "environment": "Test", "deployed_after": "my release"}

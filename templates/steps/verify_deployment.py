@@ -63,7 +63,7 @@ def main(parameters: Parameters) -> None:
         for row in check_place(subject.spot.place, subject.demands, findings)
     ]
     show(step, subjects, found, rows)
-    judge(step, parameters.on_mismatch == "warn", subjects, found, rows)
+    judge(step, parameters.on_mismatch, subjects, found, rows)
 
 
 # --- what is asked -------------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def sentences(rows: Sequence[Row], *, with_place: bool) -> list[str]:
 
 
 def judge(
-    step: Step, warns: bool, subjects: Sequence[Subject], found: Sequence[Findings], rows: Sequence[Row]
+    step: Step, on_mismatch: str, subjects: Sequence[Subject], found: Sequence[Findings], rows: Sequence[Row]
 ) -> None:
     """The line that matters, or the failure with every row that is not met."""
     faults = sentences(rows, with_place=True)
@@ -237,10 +237,11 @@ def judge(
     else:
         bad = len({cell_key(row.place) for row in rows if row.fault})
         words = f"{bad} of {len(subjects)} are not as wanted: {words}"
-    if not warns:
+    if on_mismatch == "fail":
         step.fail(REFUSED, words)
+    tell = step.log.warning if on_mismatch == "warn" else step.log.highlight
     for fault in faults if len(subjects) > 1 else [words]:
-        step.log.warning(fault)
+        tell(fault)
 
 
 def tell_verified(
