@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-ALL = ("starting", "building", "waiting", "emulator")
+ALL = ("starting", "building", "publishing", "waiting", "emulator")
 
 for name in sys.argv[1:] or ALL:
     if name not in ALL:

@@ -191,7 +191,7 @@ def explain_name(pair: Pair, found: FoundTemplate) -> str:
             f"its template was renamed to {found.name!r}, and another one ({namesake.id}) has this name now"
         )
     else:
-        reason = f"it is published as {found.name!r}{found.edited}; templates are never renamed, Octopus keeps the old name reserved"
+        reason = f"it is published as {found.name!r}{found.edited}; templates are never renamed: Octopus keeps old names reserved"
     return f"{reason}: give one of both its name back, or the spec a new id and name{pull_hint(wanted, found.name)}"
 
 
@@ -234,16 +234,19 @@ def fault_of(wanted: StepTemplate, found: FoundTemplate, history: History | None
     if found.marker is None and not was_ours:
         return f"someone else made a template of this name (version {found.version}{found.edited})", True
     if not found.is_intact:
-        return f"it was edited on the server{tell_edits(found, history)}", True
+        edits = (history.edits if history else ()) or (found,)
+        return f"it was edited on the server{tell_edits(edits)}", True
     back = history.was_put_back if history else None
-    if back:
-        return f"version {back.version} was put back{found.edited} (version {found.version})", True
+    if history and back:
+        before = (
+            f"; before that it was edited{tell_edits(history.edits[:-1])}" if len(history.edits) > 1 else ""
+        )
+        return f"version {back.version} was put back{tell_edits([found])}{before}", True
     return "", True
 
 
-def tell_edits(found: FoundTemplate, history: History | None) -> str:
+def tell_edits(edits: Sequence[FoundTemplate]) -> str:
     """` by NAME on DATE (version 5)`, for each version that people saved since ours."""
-    edits = (history.edits if history else ()) or (found,)
     told = [f"{one.edited} (version {one.version})" for one in edits[-MOST_EDITS_NAMED:]]
     if len(edits) > MOST_EDITS_NAMED:
         told.insert(0, f" {len(edits) - MOST_EDITS_NAMED} times before")

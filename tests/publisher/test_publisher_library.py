@@ -24,6 +24,7 @@ from generator.step_template import (
     TemplateParameter,
     to_api,
 )
+from tests.canary import make_secret
 from tests.racing import Racing
 
 ID = "5d9a4b1e-0000-4000-8000-00000000000"
@@ -160,13 +161,13 @@ def test_parameter_ids_are_ours_and_stay(client: Client) -> None:
 def test_a_secret_default_that_people_set_is_kept_and_is_no_edit(client: Client) -> None:
     publish(client, make_template())
     document = found(client)
-    document["Parameters"][1]["DefaultValue"] = {"HasValue": True, "NewValue": "API-CANARY"}
+    document["Parameters"][1]["DefaultValue"] = {"HasValue": True, "NewValue": make_secret()}
     client.put(f"actiontemplates/{document['Id']}", document)
     assert actions(make_plan(client, make_template())) == {"Test - Template 1": "leave"}
     plan = make_plan(client, make_template(script="pass\n", revision=2))
     assert carry_out(client, plan, make_template(script="pass\n", revision=2)).went_well
     assert found(client)["Parameters"][1]["DefaultValue"]["HasValue"] is True
-    assert "API-CANARY" not in repr(plan)
+    assert "CANARY-SECRET" not in repr(plan)
 
 
 def test_an_edit_on_the_server_is_a_conflict_that_names_the_editor(client: Client) -> None:
@@ -358,3 +359,80 @@ def test_a_broken_digest_is_what_makes_an_edit(client: Client) -> None:
     assert found(client)["Properties"][MARKER_DIGEST] == digest
     [template] = library.read_found(client)
     assert template.marker is not None and not template.is_intact
+
+
+def test_a_community_template_is_nobodys_to_update(client: Client, emulator: Emulator) -> None:
+    """Octopus refuses the save of an installed template ("Only custom templates can be directly updated"), --force or not."""
+    theirs = make_template(script="theirs\n")
+    body = {**to_api(theirs, "Spaces-1"), "Id": "CommunityActionTemplates-9"}
+    body["Properties"] = {SCRIPT_BODY: "theirs\n"}
+    made = client.post("actiontemplates", body)
+    emulator.state.collection("ActionTemplates")[made["Id"]]["CommunityActionTemplateId"] = body["Id"]
+    plan = make_plan(client, make_template(), force=True)
+    assert reason(plan) == "it comes from the community library, which Octopus lets nobody update"
+
+
+def test_every_parameter_has_a_control_type_and_one_without_is_read_as_text(client: Client) -> None:
+    """A template whose parameter lacks it breaks the import (OctopusDeploy/Issues 6739); such ones are in libraries."""
+    publish(client, make_template())
+    document = found(client)
+    assert [one["DisplaySettings"]["Octopus.ControlType"] for one in document["Parameters"]] == [
+        "SingleLineText",
+        "Sensitive",
+    ]
+    document["Parameters"][0]["DisplaySettings"] = {}
+    client.put(f"actiontemplates/{document['Id']}", document)
+    assert actions(make_plan(client, make_template())) == {"Test - Template 1": "leave"}
+
+
+def test_a_template_of_another_kind_is_not_changed_into_ours(client: Client) -> None:
+    body = {**to_api(make_template(), "Spaces-1"), "ActionType": "Octopus.TentaclePackage"}
+    client.post("actiontemplates", body)
+    assert "it is of the type Octopus.TentaclePackage, which Octopus never changes" in reason(
+        make_plan(client, make_template(), force=True)
+    )
+
+
+def test_what_projects_will_meet_is_told_before_it_is_published(client: Client) -> None:
+    """Where an update of steps will not go through by itself."""
+    publish(client, make_template())
+    one, key = make_template().parameters
+    wanted = make_template(
+        revision=2,
+        parameters=(
+            replace(one, control_type="MultiLineText"),
+            key,
+            TemplateParameter(id="11111111-0000-4000-8000-000000000003", name="T.New", label="New"),
+        ),
+    )
+    first, second = make_plan(client, wanted).warnings
+    assert "T.Project changes from SingleLineText to MultiLineText" in first and "merged by hand" in first
+    assert "the new T.New has no default" in second
+
+
+def test_packages_and_multi_line_texts_are_compared_line_by_line(client: Client) -> None:
+    """A reviewer sees lines, never escaped JSON."""
+    package = {"Name": "Tool", "PackageId": "tool", "Properties": {"Extract": "True", "Purpose": ""}}
+    publish(client, make_template())
+    wanted = make_template(revision=2, description='One.\nTwo "quoted".', packages=(package,))
+    lines = make_plan(client, wanted).changes[0].diff
+    assert {
+        "+description:",
+        '+  Two "quoted".',
+        "+package Tool",
+        "+  PackageId: tool",
+        "+    Extract: True",
+    } <= set(lines)
+    assert not [line for line in lines if "\\n" in line or '\\"' in line]
+
+
+def test_a_secrets_default_shows_in_no_diff(client: Client) -> None:
+    """Not even one that stands there as text, in a template that people imported."""
+    canary = make_secret()
+    body = to_api(make_template(2, name="Test - Template 1"), "Spaces-1")
+    body["Properties"] = {SCRIPT_BODY: "theirs\n"}
+    body["Parameters"][1]["DefaultValue"] = canary
+    client.post("actiontemplates", body)
+    plan = make_plan(client, make_template(parameters=()), force=True)
+    assert "-parameter T.Key (Sensitive)" in plan.changes[0].diff
+    assert canary not in repr(plan)

@@ -10,7 +10,7 @@ import pytest
 from generator.apply import apply
 from generator.errors import Refusal
 from generator.outcome import quiet
-from generator.plan import Change, sorted_plan, summary, to_json, to_parts
+from generator.plan import Change, sorted_plan, summary, to_json, to_parts, visible
 
 
 def make_change(name: str = "A", **fields: Any) -> Change:
@@ -104,3 +104,23 @@ def test_a_plan_with_a_conflict_writes_nothing() -> None:
 
     with pytest.raises(Refusal, match="in conflict: B"):
         apply(sorted_plan("t", [make_change(), make_change("B", action="conflict")]), write, progress=quiet)
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        pytest.param("+print('ä\tb')", "+print('ä\tb')", id="text stays"),
+        pytest.param("+\x1b[2J\x07", r"+\x1b[2J\x07", id="a terminal's control characters"),
+        pytest.param(" ##octopus[setVariable name='x']", " # #octopus[setVariable name='x']", id="Octopus"),
+        pytest.param("+##teamcity[buildStop]", "+# #teamcity[buildStop]", id="TeamCity"),
+        pytest.param(
+            "-##vso[task.setvariable]x ##[error]", "-# #vso[task.setvariable]x # #[error]", id="Azure DevOps"
+        ),
+        pytest.param("   ::add-mask::x", "   : :add-mask::x", id="GitHub Actions"),
+        pytest.param("+x::y", "+x::y", id="two colons in code"),
+        pytest.param("\u202eevil", r"\u202eevil", id="reversed text"),
+    ],
+)
+def test_what_others_wrote_is_shown_and_carried_out_by_nobody(line: str, shown: str) -> None:
+    assert visible(line) == shown
+    assert list(to_parts(sorted_plan("t", [make_change(diff=(line,))])))[2] == visible(line)

@@ -15,6 +15,7 @@ from generator.emulator import Emulator
 from generator.errors import Refusal
 from generator.octopus import connect
 from generator.outcome import Outcome
+from tests.canary import make_secret
 from tests.publisher.own_library import OwnLibrary, edit, published
 
 
@@ -170,10 +171,10 @@ def test_the_file_says_everything(shelf: Shelf) -> None:
 
 def test_a_plan_file_holds_no_secret(shelf: Shelf) -> None:
     """Neither the key, nor a default that people gave a secret parameter."""
-    document = published(shelf.client)
-    document["Parameters"][1]["DefaultValue"] = {"HasValue": True, "NewValue": "default-of-a-secret"}
+    document, canary = published(shelf.client), make_secret()
+    document["Parameters"][1]["DefaultValue"] = {"HasValue": True, "NewValue": canary}
     shelf.client.put(f"actiontemplates/{document['Id']}", document)
     shelf.save()
     text = shelf.file.read_text()
-    assert shelf.emulator.api_key not in text and "default-of-a-secret" not in text
+    assert shelf.emulator.api_key not in text and canary not in text
     assert shelf.file.stat().st_mode & 0o777 == 0o666 & ~saved_plan.current_umask()
