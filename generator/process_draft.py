@@ -107,6 +107,8 @@ class Draft:
         if branch is not None and action in ("create", "update", "remove"):
             reason = f"{reason}; on {branch}"
             more["after"] = {**more.get("after", {}), "branch": branch.name}
+        elif branch is not None and action == "conflict":
+            reason = f"{reason} (on branch {(branch.name if branch.is_there else branch.base)!r})"
         change = Change(
             action=action,
             kind=KIND,

@@ -164,6 +164,23 @@ def test_a_branch_is_made_from_the_one_that_the_file_names(shop: GitShop) -> Non
     assert shop.names_on("release/2") == ["Announce", "Smoke test", "Only in 2"]
 
 
+def test_a_conflict_names_the_branch_that_people_edited(shop: GitShop) -> None:
+    shop.apply(step("db"))
+
+    def edit(steps: list[Document]) -> None:
+        steps[-1]["Actions"][0]["Properties"]["VerifyDeployment.Version"] = "9.9"
+
+    shop.edit_on(OURS, edit)
+    [change] = shop.changes(step("db", version="2.0"))
+    assert (change["action"], change["reason"]) == (
+        "conflict",
+        "VerifyDeployment.Version was changed in the file and by people; --force takes the file's "
+        f"(on branch '{OURS}')",
+    )
+    shop.apply(step("db", version="2.0"), force=True)
+    assert shop.plan(step("db", version="2.0")) == {"Verify Database": "leave"}
+
+
 def problems_of(shop: Shop, *steps: str) -> list[str]:
     with pytest.raises(Problems) as caught:
         shop.run(apply.run, *steps)
