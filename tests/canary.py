@@ -113,9 +113,10 @@ def install(patch: pytest.MonkeyPatch, watch: Watch) -> None:
                 watch.look("what a script printed", getattr(event, name))
         emit(script, event)
 
-    def starting(process: Any, words: Any, *arguments: Any, **options: Any) -> None:
+    def starting(process: Any, *arguments: Any, **options: Any) -> None:
+        words = arguments[0] if arguments else options.get("args")
         watch.look("the arguments of a process", words if isinstance(words, str) else list(map(str, words)))
-        start(process, words, *arguments, **options)
+        start(process, *arguments, **options)
 
     def communicating(process: Any, *arguments: Any, **options: Any) -> Any:
         streams = communicate(process, *arguments, **options)

@@ -12,10 +12,16 @@ import pytest
 
 from generator.emulator import Emulator
 from generator.emulator.interpreters import Interpreter, find_interpreters, prepare_interpreter
+from tests.canary import MARKER, canaries, pytest_runtest_makereport, watch
 from tests.clients.contract import uncontracted
 from tests.processes import environment_of, watchdogs
 
+__all__ = ["canaries", "pytest_runtest_makereport", "watch"]
 INTERPRETERS = find_interpreters()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARKER)
 
 
 def pytest_report_header() -> str:
