@@ -604,7 +604,7 @@ def test_check_says_what_it_looked_at(library: Path, tmp_path: Path) -> None:
     assert ["1 step template, no problems."] == check.run(root=library).parts
     told = check.run(root=library, files=[library / "other.yaml"])
     assert ["1 step template, 1 coordination file, no problems."] == told.parts
-    (library / "coordination.yaml").write_text(STEP.replace("Shop", "Web"))
+    (library / "coordination.yaml").write_text(STEP.replace("Shop", "Blog"))
     told = check.run(root=library, files=[library / "other.yaml"])
     assert ["1 step template, 2 coordination files, no problems."] == told.parts
     alone = tmp_path / "alone"

@@ -8,6 +8,7 @@ from pathlib import Path
 from generator.build_folder import plan_build
 from generator.commands.build import read_known
 from generator.coordination import WantedProcess, check_coordination, read_coordination
+from generator.deadlocks import Need, check_waits
 from generator.errors import Problem, Problems, Refusal
 from generator.outcome import Outcome
 from generator.revisions import check_revisions, read_at
@@ -33,6 +34,7 @@ def run(*, root: Path, files: Sequence[Path] = (), against: str | None = None) -
     warnings: list[Problem] = []
     problems = [*_spec_problems(workspace, against, warnings)]
     wanted: Sequence[WantedProcess] = ()
+    need: Need | None = None
     try:
         wanted = read_coordination(coordination)
     except Problems as error:
@@ -40,6 +42,11 @@ def run(*, root: Path, files: Sequence[Path] = (), against: str | None = None) -
     if wanted and not problems:
         specs = {name: built.spec for name, built in render_known(root).items()}
         problems += check_coordination(wanted, specs)
+        if not problems:
+            waits = check_waits(wanted, specs)
+            problems += waits.problems
+            warnings += waits.warnings
+            need = waits.need
     if problems:
         raise Problems(problems)
     return Outcome(
@@ -48,9 +55,11 @@ def run(*, root: Path, files: Sequence[Path] = (), against: str | None = None) -
             "coordination": [file.as_posix() for file in coordination],
             "problems": [],
             "warnings": [str(warning) for warning in warnings],
+            "task_cap": {"waiters": list(need.waiters), "slots": need.slots} if need else None,
         },
         parts=[
             *(f"warning: {warning}" for warning in warnings),
+            *([f"Task cap: {need}."] if need and len(need.waiters) > 1 else []),
             _summary(len(workspace.specs), len(coordination), len(warnings)),
         ],
     )

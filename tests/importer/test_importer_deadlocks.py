@@ -270,7 +270,7 @@ def test_more_than_the_default_task_cap() -> None:
     [warning] = found.warnings
     assert str(warning) == (
         "a.yaml:9:18: A, B, C, D and E may wait at the same time, which takes 6 slots of the task cap; by default there are 5, "
-        "and so they would wait for ever (raise the task cap of the server's nodes)"
+        "and they would wait for ever (raise the task cap of the server's nodes)"
     )
 
 
