@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 2
-# digest: sha256:d9d536078ef935d09145064816f9e2bf2e6152e7120c3ca81f0cc5c7fbaef230
+# digest: sha256:75edc7683822ea1009dd50da3c580879883949aa21fcb903442d9b34327b4d27
 
 from __future__ import annotations
 
@@ -4552,6 +4552,10 @@ class Delivery:
         self.kind_given_up = TIMED_OUT
         self.failure: Optional[StepFailure] = None
         self.is_settled = errand is None
+        self.earlier: Mapping[
+            str, Any
+        ] = {}  # answers to prompts that an earlier deployment got, by form element
+        self.about: Mapping[str, str] = {}  # what the step tells of it beside what it tells of every child
 
     @property
     def deployment(self) -> Optional[Deployment]:
@@ -5203,12 +5207,15 @@ def read_preview(api: Api, release: Mapping[str, Any], place: Place) -> Mapping[
     return document
 
 
-def fit(place: Place, wishes: Wishes, preview: Mapping[str, Any]) -> Fitted:
-    """Holds `wishes` against the preview of one place. A wish that means nothing here may mean something elsewhere."""
+def fit(place: Place, wishes: Wishes, preview: Mapping[str, Any], earlier: Mapping[str, Any] = {}) -> Fitted:
+    """Holds `wishes` against the preview of one place. A wish that means nothing here may mean something elsewhere.
+
+    `earlier` are answers to prompts by form element; those that are still asked for hold where nothing else is wished.
+    """
     settings: dict[str, Any] = {}
     faults: list[str] = []
     met: set[tuple[str, str]] = set()
-    answers = fit_variables(wishes.variables, preview, faults, met, place)
+    answers = fit_variables(wishes.variables, preview, faults, met, place, earlier)
     if answers:
         settings["FormValues"] = answers
     skips = fit_steps(wishes.skip_steps, preview, faults, met, place)
@@ -5238,6 +5245,7 @@ def fit_variables(
     faults: list[str],
     met: set[tuple[str, str]],
     place: Place,
+    earlier: Mapping[str, Any],
 ) -> dict[str, str]:
     """Values by the names of the form's elements, which are ids (source: OctopusClients, Model/Forms). No value is ever told."""
     given = {name.lower(): (name, value) for name, value in variables.items()}
@@ -5252,7 +5260,9 @@ def fit_variables(
         if wish is not None:
             met.add(("variable", wish[0]))
             answers[element["Name"]] = wish[1]
-        value = wish[1] if wish is not None else (form.get("Values") or {}).get(element["Name"])
+        elif isinstance(earlier.get(element["Name"]), str):
+            answers[element["Name"]] = earlier[element["Name"]]
+        value = answers.get(element["Name"], (form.get("Values") or {}).get(element["Name"]))
         required = element.get("IsValueRequired") or control.get("Required")
         # The form does not show whether a sensitive variable has a default: then the server judges.
         if required and not value and (wish is not None or not control.get("IsSecure")):
@@ -5450,6 +5460,7 @@ def describe(delivery: Delivery, what_if: bool) -> dict[str, Any]:
         "environment": place.environment["Name"],
         "tenant": place.tenant["Name"] if place.tenant else "",
         **frozen,
+        **delivery.about,
         "state": "WhatIf" if what_if else delivery.state,
         **made,
         "task": deployment.task.id if deployment else "",
@@ -5467,7 +5478,7 @@ def children_as_text(children: Sequence[Mapping[str, Any]]) -> str:
 
 
 def joined(children: Sequence[Mapping[str, Any]], name: str) -> str:
-    return ", ".join(dict.fromkeys(child[name] for child in children if child[name]))
+    return ", ".join(dict.fromkeys(child[name] for child in children if child.get(name)))
 
 
 def state_of(deliveries: Sequence[Delivery]) -> str:
@@ -5795,31 +5806,36 @@ class Order:
             self.skip(place, reason)
         return found.places
 
-    def skip(self, place: Place, reason: str) -> None:
+    def skip(self, place: Place, reason: str) -> Delivery:
         self.deliveries.append(Delivery(place, NOTHING, None, skipped=f"{place}: {reason}"))
+        return self.deliveries[-1]
 
-    def add(self, place: Place, release: Mapping[str, Any], **intended: Any) -> None:
+    def add(self, place: Place, release: Mapping[str, Any], **intended: Any) -> Delivery:
         """`intended` are further fields of the Intention."""
         errand = Errand(self.api, self.step.log, self.intention(place, release)._replace(**intended))
         self.deliveries.append(Delivery(place, release, errand))
+        return self.deliveries[-1]
 
     def intention(self, place: Place, release: Mapping[str, Any]) -> Intention:
         parameters = self.parameters
-        where = [place.project["Id"], place.environment["Id"], place.tenant_id or ""]
-        if place.runbook is not None:
-            where.insert(1, place.runbook["Id"])
         return Intention(
             place=place,
             release=release,
             condition=ALWAYS,
             deploys_again=parameters.on_retry != "keep",
-            key=intention_key(self.identity + where),
+            key=self.key(place),
             since=self.since,
             sentence=sentence_for_people(self.step),
             own_task=own_task(self.step),
             is_awaited=parameters.wait,
             settings=settings_of(parameters, self.more),
         )
+
+    def key(self, place: Place) -> str:
+        where = [place.project["Id"], place.environment["Id"], place.tenant_id or ""]
+        if place.runbook is not None:
+            where.insert(1, place.runbook["Id"])
+        return intention_key(self.identity + where)
 
     def decide(self) -> None:
         decide_all(self.api, self.deliveries)
@@ -5842,7 +5858,7 @@ class Order:
         wishes = wishes_of(self.parameters, self.more)
         for delivery in self.to_create():
             preview = read_preview(self.api, delivery.release, delivery.place)
-            self.fitted.append((delivery, fit(delivery.place, wishes, preview)))
+            self.fitted.append((delivery, fit(delivery.place, wishes, preview, delivery.earlier)))
         misfits = unmet(wishes, [one for _, one in self.fitted]) if self.fitted else []
         misfits += [fault for _, one in self.fitted for fault in one.faults]
         if reasons or misfits:

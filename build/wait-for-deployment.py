@@ -6,7 +6,7 @@
 # spec: step_templates/wait-for-deployment.yaml
 # id: c7f9d6f3-524a-4b5e-9a6d-1fc23dca74cf
 # revision: 2
-# digest: sha256:943104946261cca39b45921906ef23f6e520f65ec5590bf28a9cec0f71391aff
+# digest: sha256:185a200b8030dfd459e2b435cfb974aca4bee62ba864e00008b32476b95a9c7b
 
 from __future__ import annotations
 
@@ -2078,9 +2078,7 @@ def chain_in_words(chain: Sequence[Edge], names: Mapping[str, str], own: str) ->
     parts = []
     for place, edge in enumerate(chain):
         subject = name(edge.waiter) if place == 0 else "which"
-        parts.append(
-            f"{subject} {verb_of(edge)} {name(edge.target)}" + (f" ({edge.why})" if edge.why else "")
-        )
+        parts.append(f"{subject} {verb_of(edge)} {name(edge.target)}{' ' if edge.why else ''}{edge.why}")
     return ", ".join(parts)
 
 
@@ -2513,7 +2511,14 @@ class WaitGraph:
         return [edge for edge in edges if self.stands(edge)]
 
     def edge(self, waiter: str, wait: Announcement, target: Target, step: str) -> Edge:
-        why = ", ".join(part for part in (step, f"for the step {target.step}" if target.step else "") if part)
+        why = " ".join(
+            words
+            for words in (
+                f"for its step {target.step}" if target.step else "",
+                f'in "{step}"' if step else "",
+            )
+            if words
+        )
         self._goals[waiter, wait.wait, target.task] = target
         return Edge(waiter, target.task, wait.need, wait.wait, wait.since, True, why)
 
@@ -2577,7 +2582,7 @@ class WaitGraph:
         if standing is None:
             return []
         edges = [
-            Edge(task.id, one.task.id, STANDS_BEHIND, why=standing.reason)
+            Edge(task.id, one.task.id, STANDS_BEHIND, why=f"({standing.reason})")
             for one in standing.tasks
             if one.cause == SAME_TAG
         ]
@@ -2589,7 +2594,8 @@ class WaitGraph:
             running = [one for one in standing.tasks if one.task.state in RUNNING_STATES]
             sure = standing.is_whole and all(one.cause in (SAME_TAG, NO_SLOT) for one in standing.tasks)
             edges += [
-                Edge(task.id, one.task.id, NEEDS_SLOT, is_sure=sure, why=standing.reason) for one in running
+                Edge(task.id, one.task.id, NEEDS_SLOT, is_sure=sure, why=f"({standing.reason})")
+                for one in running
             ]
         for one in standing.tasks:
             self.names[one.task.id] = one.task.description

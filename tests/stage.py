@@ -54,6 +54,7 @@ class Stage:
             one["Filename"]: self.read(one["Id"])
             for one in self.scene.client.pages("artifacts", regarding=task_id)
         }
+        assert "Ours.result.json" in artifacts, self.scene.log(task_id)
         result = artifacts["Ours.result.json"]
         failure = result["failure"]
         assert (failure is None) == (ended["State"] == "Success")

@@ -50,6 +50,10 @@ class Delivery:
         self.kind_given_up = TIMED_OUT
         self.failure: Optional[StepFailure] = None
         self.is_settled = errand is None
+        self.earlier: Mapping[
+            str, Any
+        ] = {}  # answers to prompts that an earlier deployment got, by form element
+        self.about: Mapping[str, str] = {}  # what the step tells of it beside what it tells of every child
 
     @property
     def deployment(self) -> Optional[Deployment]:

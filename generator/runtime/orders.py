@@ -105,31 +105,36 @@ class Order:
             self.skip(place, reason)
         return found.places
 
-    def skip(self, place: Place, reason: str) -> None:
+    def skip(self, place: Place, reason: str) -> Delivery:
         self.deliveries.append(Delivery(place, NOTHING, None, skipped=f"{place}: {reason}"))
+        return self.deliveries[-1]
 
-    def add(self, place: Place, release: Mapping[str, Any], **intended: Any) -> None:
+    def add(self, place: Place, release: Mapping[str, Any], **intended: Any) -> Delivery:
         """`intended` are further fields of the Intention."""
         errand = Errand(self.api, self.step.log, self.intention(place, release)._replace(**intended))
         self.deliveries.append(Delivery(place, release, errand))
+        return self.deliveries[-1]
 
     def intention(self, place: Place, release: Mapping[str, Any]) -> Intention:
         parameters = self.parameters
-        where = [place.project["Id"], place.environment["Id"], place.tenant_id or ""]
-        if place.runbook is not None:
-            where.insert(1, place.runbook["Id"])
         return Intention(
             place=place,
             release=release,
             condition=ALWAYS,
             deploys_again=parameters.on_retry != "keep",
-            key=intention_key(self.identity + where),
+            key=self.key(place),
             since=self.since,
             sentence=sentence_for_people(self.step),
             own_task=own_task(self.step),
             is_awaited=parameters.wait,
             settings=settings_of(parameters, self.more),
         )
+
+    def key(self, place: Place) -> str:
+        where = [place.project["Id"], place.environment["Id"], place.tenant_id or ""]
+        if place.runbook is not None:
+            where.insert(1, place.runbook["Id"])
+        return intention_key(self.identity + where)
 
     def decide(self) -> None:
         decide_all(self.api, self.deliveries)
@@ -152,7 +157,7 @@ class Order:
         wishes = wishes_of(self.parameters, self.more)
         for delivery in self.to_create():
             preview = read_preview(self.api, delivery.release, delivery.place)
-            self.fitted.append((delivery, fit(delivery.place, wishes, preview)))
+            self.fitted.append((delivery, fit(delivery.place, wishes, preview, delivery.earlier)))
         misfits = unmet(wishes, [one for _, one in self.fitted]) if self.fitted else []
         misfits += [fault for _, one in self.fitted for fault in one.faults]
         if reasons or misfits:

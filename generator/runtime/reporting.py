@@ -69,6 +69,7 @@ def describe(delivery: Delivery, what_if: bool) -> dict[str, Any]:
         "environment": place.environment["Name"],
         "tenant": place.tenant["Name"] if place.tenant else "",
         **frozen,
+        **delivery.about,
         "state": "WhatIf" if what_if else delivery.state,
         **made,
         "task": deployment.task.id if deployment else "",
@@ -86,7 +87,7 @@ def children_as_text(children: Sequence[Mapping[str, Any]]) -> str:
 
 
 def joined(children: Sequence[Mapping[str, Any]], name: str) -> str:
-    return ", ".join(dict.fromkeys(child[name] for child in children if child[name]))
+    return ", ".join(dict.fromkeys(child[name] for child in children if child.get(name)))
 
 
 def state_of(deliveries: Sequence[Delivery]) -> str:

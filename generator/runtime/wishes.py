@@ -42,12 +42,15 @@ def read_preview(api: Api, release: Mapping[str, Any], place: Place) -> Mapping[
     return document
 
 
-def fit(place: Place, wishes: Wishes, preview: Mapping[str, Any]) -> Fitted:
-    """Holds `wishes` against the preview of one place. A wish that means nothing here may mean something elsewhere."""
+def fit(place: Place, wishes: Wishes, preview: Mapping[str, Any], earlier: Mapping[str, Any] = {}) -> Fitted:
+    """Holds `wishes` against the preview of one place. A wish that means nothing here may mean something elsewhere.
+
+    `earlier` are answers to prompts by form element; those that are still asked for hold where nothing else is wished.
+    """
     settings: dict[str, Any] = {}
     faults: list[str] = []
     met: set[tuple[str, str]] = set()
-    answers = fit_variables(wishes.variables, preview, faults, met, place)
+    answers = fit_variables(wishes.variables, preview, faults, met, place, earlier)
     if answers:
         settings["FormValues"] = answers
     skips = fit_steps(wishes.skip_steps, preview, faults, met, place)
@@ -77,6 +80,7 @@ def fit_variables(
     faults: list[str],
     met: set[tuple[str, str]],
     place: Place,
+    earlier: Mapping[str, Any],
 ) -> dict[str, str]:
     """Values by the names of the form's elements, which are ids (source: OctopusClients, Model/Forms). No value is ever told."""
     given = {name.lower(): (name, value) for name, value in variables.items()}
@@ -91,7 +95,9 @@ def fit_variables(
         if wish is not None:
             met.add(("variable", wish[0]))
             answers[element["Name"]] = wish[1]
-        value = wish[1] if wish is not None else (form.get("Values") or {}).get(element["Name"])
+        elif isinstance(earlier.get(element["Name"]), str):
+            answers[element["Name"]] = earlier[element["Name"]]
+        value = answers.get(element["Name"], (form.get("Values") or {}).get(element["Name"]))
         required = element.get("IsValueRequired") or control.get("Required")
         # The form does not show whether a sensitive variable has a default: then the server judges.
         if required and not value and (wish is not None or not control.get("IsSecure")):
