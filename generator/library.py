@@ -205,8 +205,9 @@ def find_trap(
     version = found.version if found else 0
     for holder in reserved.get(wanted.name.casefold(), ()):
         if not (found and holder.template.id == found.id) and max(holder.versions) >= version:
-            first = min(number for number in holder.versions if number >= version)
-            return f"Octopus would refuse to save it once it is at version {first}: {holder.explain(wanted.name)}"
+            last = min(number for number in holder.versions if number >= version)
+            limit = f"it could be saved up to version {last}" if last else "it could be created"
+            return f"{limit}, and Octopus would refuse every later save: {holder.explain(wanted.name)}"
     return ""
 
 

@@ -44,7 +44,7 @@ _HEADER_ID = re.compile(r"^# id: ([0-9a-fA-F-]{36})$", re.MULTILINE)
 _HEADER_REVISION = re.compile(r"^# revision: (\d+)$", re.MULTILINE)
 _HEADER_DIGEST = re.compile(r"^# digest:(?: sha256:[0-9a-f]{64})?$", re.MULTILINE)
 # The row that tells the step its own name, see `render`.
-_STEP_REVISION = re.compile(r'^(STEP = \{.*"revision": )\d+(?=\}$)', re.MULTILINE)
+_STEP_REVISION_ROW = re.compile(r'^(STEP = \{.*"revision": )(\d+)(?=\}$)', re.MULTILINE)
 _HEADER_END = re.compile(r"^(?!#)", re.MULTILINE)
 
 EXPORTED_AT = "2026-01-01T00:00:00.000Z"
@@ -312,7 +312,19 @@ def without_marks(script: str) -> str:
     """The script with its revision and digest blanked: what does not come from the spec's content."""
     header = _header(script)
     blank = _HEADER_DIGEST.sub("# digest:", _HEADER_REVISION.sub("# revision:", header, count=1), count=1)
-    return blank + _STEP_REVISION.sub(r"\1", script[len(header) :])
+    return blank + _STEP_REVISION_ROW.sub(r"\1", script[len(header) :])
+
+
+def with_marks_of(script: str, other: str) -> str:
+    """The script with the revision and digest of another one, where both have them: so that a comparison shows what counts."""
+    header, theirs = _header(script), _header(other)
+    for mark in (_HEADER_REVISION, _HEADER_DIGEST):
+        found = mark.search(theirs)
+        if found:
+            header = mark.sub(found.group(), header, count=1)
+    row = _STEP_REVISION_ROW.search(other)
+    body = script[len(_header(script)) :]
+    return header + (_STEP_REVISION_ROW.sub(rf"\g<1>{row.group(2)}", body) if row else body)
 
 
 def _header(script: str) -> str:

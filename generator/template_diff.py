@@ -6,12 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from generator.plan import unified_diff
-from generator.step_template import SCRIPT_BODY, SENSITIVE, StepTemplate, TemplateParameter
+from generator.step_template import SCRIPT_BODY, SENSITIVE, StepTemplate, TemplateParameter, with_marks_of
 
 
 def diff(before: StepTemplate, after: StepTemplate, *, old: str, new: str) -> tuple[str, ...]:
-    """A unified diff of what the server runs and shows: form and settings first, then the script, as real lines."""
+    """A unified diff of what the server runs and shows: form and settings first, then the script, as real lines.
+
+    The revision and digest in the script's header are left out, unless nothing else differs.
+    """
     name = after.name
+    script = with_marks_of(before.script, after.script)
+    if script == after.script and list(form_lines(before)) == list(form_lines(after)):
+        script = before.script
     return (
         *unified_diff(
             list(form_lines(before)),
@@ -20,7 +26,7 @@ def diff(before: StepTemplate, after: StepTemplate, *, old: str, new: str) -> tu
             new=f"{name}: form ({new})",
         ),
         *unified_diff(
-            script_lines(before.script),
+            script_lines(script),
             script_lines(after.script),
             old=f"{name}: script ({old})",
             new=f"{name}: script ({new})",

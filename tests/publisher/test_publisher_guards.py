@@ -164,7 +164,7 @@ def test_a_reserved_name_is_found_before_it_is_used(desk: Desk) -> None:
     thorough = desk.run("plan", "--thorough", "--exit-code")
     assert thorough.exit_code == 4
     assert (
-        f"! conflict step template {NAME}: Octopus would refuse to save it once it is at version 0: 'Old Name' "
+        f"! conflict step template {NAME}: it could be created, and Octopus would refuse every later save: 'Old Name' "
         f"({made['Id']}) was called '{NAME}' before" in thorough.out
     ), thorough
     assert desk.apply("--thorough").exit_code == 1
