@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from generator.errors import Problems
+from generator.errors import Problems, Refusal
 from generator.source import parse_source
 from generator.written_yaml import LINE_LENGTH, flow_yaml, is_plain, to_yaml
 
@@ -22,8 +22,8 @@ ROUNDS = 4
 """A value that others repeat by an alias changes those, too: they are then written out, in a second round."""
 
 
-class NotEditable(Exception):
-    """No edit was found that gives the wanted data: a bug of ours, or YAML of a kind that we have not met."""
+class NotEditable(Refusal):
+    """No edit was found that gives the wanted data."""
 
 
 def edit(content: bytes, wanted: Mapping[str, Any], *, name: str = "") -> bytes:
@@ -35,21 +35,22 @@ def edit(content: bytes, wanted: Mapping[str, Any], *, name: str = "") -> bytes:
     mark = "\ufeff" if content.startswith(b"\xef\xbb\xbf") else ""
     ends = "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    for attempt in (text, _without_aliases(text, name)):
-        changed = _bring(attempt, wanted, name)
+    plain = _without_aliases(text, name)
+    for attempt, is_coarse in ((text, False), (plain, False), (text, True), (plain, True)):
+        changed = _bring(attempt, wanted, name, is_coarse=is_coarse)
         if changed is not None:
             return (mark + changed.replace("\n", ends)).encode("utf-8")
-    raise NotEditable(name)
+    raise NotEditable(f"{name} is written in a way that cannot be edited in place: rewrite it in block style")
 
 
-def _bring(text: str, wanted: Mapping[str, Any], name: str) -> str | None:
-    """The text with the wanted data; None when that does not come about."""
+def _bring(text: str, wanted: Mapping[str, Any], name: str, *, is_coarse: bool) -> str | None:
+    """The text with the wanted data; None when that does not come about. Coarse edits write whole values of the top level."""
     for _ in range(ROUNDS):
         found = parse_source(text.encode(), name=name).data
         if same(found, wanted):
             return text
         try:
-            text = _Edit(text).bring(found, wanted)
+            text = _Edit(text, is_coarse=is_coarse).bring(found, wanted)
             parse_source(text.encode(), name=name)
         except (yaml.YAMLError, _Odd, Problems):
             return None
@@ -137,8 +138,8 @@ def _node(begin: Any, events: Iterator[Any], text: str) -> Node:
 class _Edit:
     """Edits of one text, gathered and then made from its end to its beginning, so that places stay true."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, *, is_coarse: bool = False) -> None:
+        self.text, self.is_coarse = text, is_coarse
         self.root = read_nodes(text)
         self.flows = [(node.start, node.end) for node in _all(self.root) if node.is_flow]
         self.edits: list[tuple[int, int, str]] = []
@@ -163,15 +164,27 @@ class _Edit:
         """
         if same(found, wanted):
             return
+        before = len(self.edits)
+        try:
+            if (not self.is_coarse or head is None) and self.change_inside(node, found, wanted):
+                return
+        except _Odd:
+            if head is None:
+                raise
+            del self.edits[before:]
+        self.replace(node, wanted, column=column, head=head)
+
+    def change_inside(self, node: Node, found: Any, wanted: Any) -> bool:
+        """Edits within a mapping or list; False when the whole of it is to be written."""
         are_maps = isinstance(found, dict) and isinstance(wanted, Mapping) and found and wanted
         if node.kind == "map" and are_maps and self.fits(node, found, wanted):
             self.change_map(node, found, wanted)
-            return
+            return True
         is_block_list = node.kind == "list" and not node.is_flow and isinstance(found, list)
         if is_block_list and isinstance(wanted, list) and found and wanted:
             self.change_list(node, found, wanted)
-            return
-        self.replace(node, wanted, column=column, head=head)
+            return True
+        return False
 
     def replace(self, node: Node, wanted: Any, *, column: int, head: int | None) -> None:
         """Other text in the place of a value, its anchor kept."""

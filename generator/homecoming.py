@@ -20,7 +20,16 @@ from generator.errors import Problem
 from generator.library import FoundTemplate, quoted, same_but_header
 from generator.module import parse_module
 from generator.source import Source
-from generator.spec import RUN_ON, TYPES, Parameter, key_faults, octopus_text, parameter_name, read_schema
+from generator.spec import (
+    RUN_ON,
+    TYPES,
+    Parameter,
+    key_faults,
+    octopus_text,
+    parameter_key,
+    parameter_name,
+    read_schema,
+)
 from generator.step_template import (
     OUR_PROPERTIES,
     RUN_ON_SERVER,
@@ -334,7 +343,7 @@ class _Merge:
             wanted = f"{self.home.built.spec.prefix}."
             self.left.append(f"{what} was added there, and its name does not begin with {wanted}")
             return ""
-        key = _key(name)
+        key = parameter_key(name)
         if any(key_faults(key)) or parameter_name(key).lower() != name.lower() or key in entries:
             self.left.append(f"{what} was added there under a name that no key of a spec gives")
             return ""
@@ -420,12 +429,6 @@ def _yaml_default(entry: Values, text: str) -> Any:
 def _choices(parameter: TemplateParameter) -> dict[str, str]:
     pairs = (option.partition("|") for option in parameter.select_options)
     return {value: label or value for value, _, label in pairs}
-
-
-def _key(name: str) -> str:
-    """`OnTimeout` -> `on_timeout`."""
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+", name)
-    return "_".join(word.lower() for word in words)
 
 
 def _like(before: object, text: str) -> str:

@@ -162,6 +162,12 @@ def parameter_name(key: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in key.split("_"))
 
 
+def parameter_key(name: str) -> str:
+    """`OnTimeout` -> `on_timeout`: the key in a spec that a name without its prefix would have."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+", name)
+    return "_".join(word.lower() for word in words)
+
+
 def _parameter(key: str, entry: Mapping[str, Any], prefix: str, spec_id: str) -> Parameter:
     name = parameter_name(key)
     parameter = Parameter(
@@ -230,7 +236,10 @@ def _invisible(source: Source, key: str, text: object) -> Iterator[Problem]:
 def key_faults(key: str) -> Iterator[tuple[str, str]]:
     """What is wrong with a parameter's name in the spec: messages and hints."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", key):
-        yield f"the parameter's name '{key}' must be small letters, digits and single '_'", "like on_timeout"
+        prefix, dot, name = key.rpartition(".")
+        wished = parameter_key(name)
+        hint = f"like {wished}, below prefix: {prefix}" if dot and wished else "like on_timeout"
+        yield f"the parameter's name '{key}' must be small letters, digits and single '_'", hint
     elif keyword.iskeyword(key):
         yield f"'{key}' is a word of Python's own: the script could not write parameters.{key}", ""
     elif key in RESERVED:

@@ -32,6 +32,8 @@ _TEXT = "tag:yaml.org,2002:str"
 _PLAIN = re.compile(r"[A-Za-z0-9_/(.$][^\x00-\x1f\x7f-\xa0\u2028\u2029\ufeff\ud800-\udfff]*")
 _BLOCK = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]*")
 """What may stand in a block as it is: everything that YAML prints, but its other line ends."""
+_NUMBER = re.compile(r"[-+]?(0o[0-7]+|0x[0-9a-fA-F]+|(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?)")
+"""What YAML 1.2 takes for a number; what 1.1 does, PyYAML knows."""
 _RESOLVER: Any = yaml.resolver.Resolver()
 
 
@@ -75,7 +77,7 @@ def is_plain(text: str) -> bool:
 def _looks_like_something(text: str) -> bool:
     return (
         _RESOLVER.resolve(yaml.ScalarNode, text, (True, False)) != _TEXT
-        or re.fullmatch(r"(?=.*\d)[-+.\d]?[\d_.:eExXoO+-]*", text) is not None
+        or _NUMBER.fullmatch(text) is not None
     )
 
 

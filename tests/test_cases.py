@@ -116,6 +116,8 @@ def test_the_template_survives_its_json(name: str, tmp_path: Path, monkeypatch: 
         document = to_json(built.template)
         back = from_json(document)
         assert built.template == back
+        if built.spec.verbatim:
+            continue  # its document is kept, and it has no header
         assert document == to_json(back)
         marker = read_marker({"Properties": {SCRIPT_BODY: built.script}})
         assert marker is not None

@@ -1,0 +1,2 @@
+Write-Host "Hello, #{Whom?}"
+Write-Host "ö"
