@@ -127,6 +127,13 @@ def variables(scene: Scene) -> tuple[str, list[Document]]:
     return found.variables_id, list(listed)
 
 
+def add_variable(scene: Scene, variable: Document) -> None:
+    """As a person does in the portal: what was read goes back with its Version. ApiError when others were faster."""
+    set_id, _ = variables(scene)
+    page = scene.client.get(f"variables/{set_id}")
+    scene.client.put(f"variables/{set_id}", {**page, "Variables": [*page["Variables"], variable]})
+
+
 def named(found: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
     [one] = [item for item in found if item["Name"] == name]
     return one
