@@ -6,7 +6,7 @@
 # spec: step_templates/acquire-lock.yaml
 # id: 7dc755af-e549-4ba6-9d66-f055c80e2ddb
 # revision: 1
-# digest: sha256:eab55698ad2ac336a47771ada84b6e7d8e65604c6be89b0329f2d41fc435ee77
+# digest: sha256:566ca56cc6bcfeb0384fe8164206671146bef12060c49d91c4bc6d7022f4638c
 
 from __future__ import annotations
 
@@ -1055,6 +1055,8 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "tasks"): "TaskView",
     ("POST", "tasks"): "TaskCancel",
     ("GET", "interruptions"): "InterruptionView",
+    ("PUT", "interruptions"): "InterruptionSubmit",
+    ("POST", "interruptions"): "InterruptionSubmit",
     ("GET", "runbooks"): "RunbookView",
     ("GET", "runbooksnapshots"): "RunbookView",
     ("GET", "runbookruns"): "RunbookRunView",
@@ -2166,7 +2168,7 @@ def read_own_task(api: Api, step: Any) -> Optional[Task]:
 
 CONCURRENCY_TAG = "Octopus.Task.ConcurrencyTag"
 MOST_AHEAD = 30
-MOST_TAGS_READ = 12
+MOST_MANIFESTS = 8
 KEPT = 300.0  # seconds for which freezes and nodes that were read are good enough for words
 MOST_NAMED = 3
 SAME_TAG, NO_SLOT, NOT_KNOWN = "same tag", "no slot", "not known"
@@ -2237,6 +2239,7 @@ class Queues:
         self.kept: dict[str, tuple[float, Any]] = {}
         self.runs: dict[str, Mapping[str, Any]] = {}
         self.tags: dict[str, Optional[str]] = {}
+        self.manifests: dict[str, Any] = {}
 
     def read(self, task: Task, *, for_people: bool = True) -> Optional[Standing]:
         """Where `task` stands now, in one to a handful of requests; None when the account may not see that.
@@ -2326,11 +2329,17 @@ class Queues:
         """The concurrency tag of a deployment or run; None when it cannot be told."""
         identifier = str(run["Id"])
         if identifier not in self.tags:
-            if len(self.tags) >= MOST_TAGS_READ:
-                return None
-            document = self.ask(f"variables/{run.get('ManifestVariableSetId')}", what="variables")
-            self.tags[identifier] = None if document is None else evaluated_tag(document, run)
+            manifest = self.read_manifest(run)
+            self.tags[identifier] = None if manifest is None else evaluated_tag(manifest, run)
         return self.tags[identifier]
+
+    def read_manifest(self, run: Mapping[str, Any]) -> Any:
+        """The variables of a run, those of its release being good enough: they may be many. None when they cannot be read."""
+        release = str(run.get("ReleaseId") or run.get("RunbookSnapshotId"))
+        if release not in self.manifests and len(self.manifests) < MOST_MANIFESTS:
+            path = f"variables/{run.get('ManifestVariableSetId')}"
+            self.manifests[release] = self.ask(path, what="variables")
+        return self.manifests.get(release)
 
     def read_nodes(self) -> Optional[Nodes]:
         """Source: api-client.ts, OctopusServerNodeSummaryResource; takes AdministerSystem."""
@@ -2641,7 +2650,7 @@ class Lookout:
         self._due = 0.0
         self._cost = LEAST_COST  # of the last pass, in requests
         self._found_at: Optional[float] = None
-        self._told: set[str] = set()
+        self.told: set[str] = set()  # warnings
 
     def announce(self, need: str, targets: Sequence[Target]) -> None:
         self.announcer.announce(need, targets, self.api.wall_clock())
@@ -2696,8 +2705,12 @@ class Lookout:
         now = self.api.clock()
         self._due = now + NEXT_PASS
         chain = chain_in_words(deadlock.chain, self._names, self.own)
-        slots = any(edge.need == NEEDS_SLOT for edge in deadlock.chain)
-        advice = f"; {CAP_ADVICE}" if slots else ""
+        advice = ""
+        if any(edge.need == NEEDS_SLOT for edge in deadlock.chain):
+            others = dict.fromkeys(task for _, _, task in deadlock.waits if task != self.own)
+            who = ", ".join(f"{self._names.get(task, task)} ({task})" for task in others)
+            among = f"; waiting tasks hold all slots, {who} among them" if who else ""
+            advice = f"{among}; {CAP_ADVICE}"
         if not deadlock.is_certain:
             self.suspicion = f"this looks like a deadlock: {chain}{advice}"
             self._warn(f"T{self.suspicion[1:]}. Not certain: this account cannot see everything that runs.")
@@ -2718,8 +2731,8 @@ class Lookout:
         return ""
 
     def _warn(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self.told:
+            self.told.add(text)
             self.log.warning(text)
 
 
@@ -2770,18 +2783,27 @@ LONGEST_RICH_INTERVAL = 11.0
 PASS_OVER_AFTER = 90.0
 
 
-def own_claim(api: Api, step: Any, share: int) -> LockClaim:
-    """What this run of the step claims; a StepFailure where nobody could ever find out that its task has ended."""
+def own_claim(api: Api, step: Any, share: int, *, is_to_last: bool) -> LockClaim:
+    """What this run of the step claims; a StepFailure where nobody could ever find out that its task has ended.
+
+    `is_to_last`: it will stand in a lock, so that it matters whether this account can tell.
+    """
     _, task, action, machine = own_identity(step)
     own = own_task(step)
     if not own.id:
         raise StepFailure(MISCONFIGURED, "a lock is held by a task of Octopus, and this runs in none")
-    if read_own_task(api, step) is None and api.url.lower() != own.server:
-        raise StepFailure(
-            MISCONFIGURED,
-            f"{api.url} does not show this account the running task {own.id}, so that nobody can tell whether it is the server "
-            "that runs it: a lock works within one server, and takes TaskView for this project",
-        )
+    if read_own_task(api, step) is None:
+        if api.url.lower() != own.server:
+            raise StepFailure(
+                MISCONFIGURED,
+                f"{api.url} does not show this account the running task {own.id}, so that nobody can tell whether it is the "
+                "server that runs it: a lock works within one server, and takes TaskView for this project",
+            )
+        if is_to_last:
+            step.log.warning(
+                f"The server does not show this account the running task {own.id} (that takes TaskView for this project): should "
+                "it end without giving the lock back, steps with the same account cannot tell, and wait."
+            )
     return LockClaim(
         nonce=os.urandom(8).hex(),
         space=own.space,
@@ -3113,8 +3135,8 @@ def main(parameters: Parameters) -> None:
         step.log,
         find_lock_set(api),
         name,
-        own_claim(api, step, parameters.mode),
-        limit=parameters.wait_limit,
+        own_claim(api, step, parameters.mode, is_to_last=True),
+        limit=parameters.wait_limit if waits else timedelta(),
         waits=waits,
         break_after=parameters.break_after,
         lookout=Lookout(api, step) if waits else None,

@@ -6,7 +6,7 @@
 # spec: step_templates/release-lock.yaml
 # id: 636563b2-1608-4b0f-99f2-c8e9af73ee88
 # revision: 1
-# digest: sha256:8488fb82024c05a6a6ea09d20294ea6eb2c6f5286e5c41187bb032543e22cc1a
+# digest: sha256:bc012b2bb0176bed310cc8d14ca281c2d5666a2b8634346a0db7629bc1e0c3f2
 
 from __future__ import annotations
 
@@ -852,6 +852,8 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "tasks"): "TaskView",
     ("POST", "tasks"): "TaskCancel",
     ("GET", "interruptions"): "InterruptionView",
+    ("PUT", "interruptions"): "InterruptionSubmit",
+    ("POST", "interruptions"): "InterruptionSubmit",
     ("GET", "runbooks"): "RunbookView",
     ("GET", "runbooksnapshots"): "RunbookView",
     ("GET", "runbookruns"): "RunbookRunView",
@@ -1735,18 +1737,27 @@ def read_own_task(api: Api, step: Any) -> Optional[Task]:
 LONGEST_RELEASE = 300.0
 
 
-def own_claim(api: Api, step: Any, share: int) -> LockClaim:
-    """What this run of the step claims; a StepFailure where nobody could ever find out that its task has ended."""
+def own_claim(api: Api, step: Any, share: int, *, is_to_last: bool) -> LockClaim:
+    """What this run of the step claims; a StepFailure where nobody could ever find out that its task has ended.
+
+    `is_to_last`: it will stand in a lock, so that it matters whether this account can tell.
+    """
     _, task, action, machine = own_identity(step)
     own = own_task(step)
     if not own.id:
         raise StepFailure(MISCONFIGURED, "a lock is held by a task of Octopus, and this runs in none")
-    if read_own_task(api, step) is None and api.url.lower() != own.server:
-        raise StepFailure(
-            MISCONFIGURED,
-            f"{api.url} does not show this account the running task {own.id}, so that nobody can tell whether it is the server "
-            "that runs it: a lock works within one server, and takes TaskView for this project",
-        )
+    if read_own_task(api, step) is None:
+        if api.url.lower() != own.server:
+            raise StepFailure(
+                MISCONFIGURED,
+                f"{api.url} does not show this account the running task {own.id}, so that nobody can tell whether it is the "
+                "server that runs it: a lock works within one server, and takes TaskView for this project",
+            )
+        if is_to_last:
+            step.log.warning(
+                f"The server does not show this account the running task {own.id} (that takes TaskView for this project): should "
+                "it end without giving the lock back, steps with the same account cannot tell, and wait."
+            )
     return LockClaim(
         nonce=os.urandom(8).hex(),
         space=own.space,
@@ -1819,7 +1830,7 @@ def main(parameters: Parameters) -> None:
     step: Step = parameters.step
     name = lock_of(step, parameters.lock, parameters.scope)
     api = connect(parameters, timedelta(seconds=LONGEST_RELEASE))
-    own = own_claim(api, step, EXCLUSIVE)
+    own = own_claim(api, step, EXCLUSIVE, is_to_last=False)
     held = give_back(api, find_lock_set(api), name, own)
     fence = max((claim.fence for claim in held), default=0)
     length = max((held_for(api, claim) for claim in held), default=timedelta())

@@ -50,18 +50,27 @@ PASS_OVER_AFTER = 90.0
 LONGEST_RELEASE = 300.0
 
 
-def own_claim(api: Api, step: Any, share: int) -> LockClaim:
-    """What this run of the step claims; a StepFailure where nobody could ever find out that its task has ended."""
+def own_claim(api: Api, step: Any, share: int, *, is_to_last: bool) -> LockClaim:
+    """What this run of the step claims; a StepFailure where nobody could ever find out that its task has ended.
+
+    `is_to_last`: it will stand in a lock, so that it matters whether this account can tell.
+    """
     _, task, action, machine = own_identity(step)
     own = own_task(step)
     if not own.id:
         raise StepFailure(MISCONFIGURED, "a lock is held by a task of Octopus, and this runs in none")
-    if read_own_task(api, step) is None and api.url.lower() != own.server:
-        raise StepFailure(
-            MISCONFIGURED,
-            f"{api.url} does not show this account the running task {own.id}, so that nobody can tell whether it is the server "
-            "that runs it: a lock works within one server, and takes TaskView for this project",
-        )
+    if read_own_task(api, step) is None:
+        if api.url.lower() != own.server:
+            raise StepFailure(
+                MISCONFIGURED,
+                f"{api.url} does not show this account the running task {own.id}, so that nobody can tell whether it is the "
+                "server that runs it: a lock works within one server, and takes TaskView for this project",
+            )
+        if is_to_last:
+            step.log.warning(
+                f"The server does not show this account the running task {own.id} (that takes TaskView for this project): should "
+                "it end without giving the lock back, steps with the same account cannot tell, and wait."
+            )
     return LockClaim(
         nonce=os.urandom(8).hex(),
         space=own.space,

@@ -18,7 +18,7 @@ def main(parameters: Parameters) -> None:
     step: Step = parameters.step
     name = lock_of(step, parameters.lock, parameters.scope)
     api = connect(parameters, timedelta(seconds=LONGEST_RELEASE))
-    own = own_claim(api, step, EXCLUSIVE)
+    own = own_claim(api, step, EXCLUSIVE, is_to_last=False)
     held = give_back(api, find_lock_set(api), name, own)
     fence = max((claim.fence for claim in held), default=0)
     length = max((held_for(api, claim) for claim in held), default=timedelta())

@@ -22,9 +22,9 @@ from generator.runtime.lock_state import (
     parse_lock_name,
     scoped_name,
 )
-from generator.runtime.locks import PASS_OVER_AFTER, LockWaiter
+from generator.runtime.locks import PASS_OVER_AFTER, LockWaiter, own_claim
 from generator.runtime.parameters import Secret
-from generator.runtime.step import StepFailure
+from generator.runtime.step import Step, StepFailure
 from tests.runtime.runtime_fakes import FakeOctopus, VirtualTime
 
 NOW, EARLIER = "2027-01-15T08:10:00+00:00", "2027-01-15T08:00:00+00:00"
@@ -331,3 +331,63 @@ def test_two_variables_of_one_name_are_told() -> None:
     with pytest.raises(StepFailure, match="has 2 variables 'Lock': delete all but one"):
         scene.waiter.take()
     assert isinstance(scene.waiter.locks, LockSet)
+
+
+# --- who asks ----------------------------------------------------------------------------------------------------------
+
+TASK = {
+    "Octopus.Task.Id": "ServerTasks-7", "Octopus.Task.QueueTime": "2027-01-15T08:00:00+00:00", "Octopus.Space.Id": "Spaces-1",
+    "Octopus.Action.Id": "Take", "Octopus.Action.RunOnServer": "true", "Octopus.Web.ServerUri": "http://octopus.example/",
+    "Octopus.Project.Name": "Sh\x07op", "Octopus.Release.Number": "1.0.0", "Octopus.Environment.Name": "Test",
+    "Octopus.Step.Name": "x" * 300,
+    "Octopus.Machine.Id": "Machines-1", "Octopus.Deployment.Tenant.Name": "Acme",
+}  # fmt: skip
+
+
+def asker(**variables: str) -> tuple[Scene, Step, FakeOctopus]:
+    octopus = FakeOctopus({**TASK, **{name.replace("_", "."): value for name, value in variables.items()}})
+    scene = Scene()
+    scene.server.tasks["ServerTasks-7"] = FakeTask("ServerTasks-7")
+    return scene, Step(octopus.log(), {}), octopus
+
+
+def test_a_claim_names_the_step() -> None:
+    scene, step, octopus = asker()
+    claim = own_claim(scene.api, step, 3, is_to_last=True)
+    assert (claim.space, claim.task, claim.action, claim.machine, claim.share) == (
+        "Spaces-1",
+        "ServerTasks-7",
+        "Take",
+        "",
+        3,
+    )
+    assert str(claim).startswith(
+        "Sh\x07op 1.0.0 to Test for Acme, step xxx"
+    )  # the log and the list make it harmless
+    assert len(claim.about["step"]) == 100
+    assert own_claim(scene.api, step, 3, is_to_last=True).nonce != claim.nonce
+    assert octopus.lines == []
+    on_target = asker(Octopus_Action_RunOnServer="false")
+    assert own_claim(on_target[0].api, on_target[1], 1, is_to_last=True).machine == "Machines-1"
+
+
+def test_a_claim_that_nobody_could_judge_is_not_made() -> None:
+    """Outside a task, and on another server, whose tasks have the same ids; the queue time tells one server of two addresses."""
+    scene, step, _ = asker(Octopus_Task_Id="")
+    with pytest.raises(StepFailure, match="this runs in none"):
+        own_claim(scene.api, step, 1, is_to_last=True)
+    for address in ("http://other.example", ""):
+        scene, step, octopus = asker(Octopus_Web_ServerUri=address)
+        assert own_claim(scene.api, step, 1, is_to_last=True).task == "ServerTasks-7"
+        scene, step, octopus = asker(
+            Octopus_Web_ServerUri=address, Octopus_Task_QueueTime="2027-01-15T09:00:00+00:00"
+        )
+        with pytest.raises(StepFailure, match="a lock works within one server"):
+            own_claim(scene.api, step, 1, is_to_last=True)
+    scene, step, octopus = asker()
+    del scene.server.tasks["ServerTasks-7"]
+    assert own_claim(scene.api, step, 1, is_to_last=False).task == "ServerTasks-7"
+    assert octopus.lines == []
+    assert own_claim(scene.api, step, 1, is_to_last=True).task == "ServerTasks-7"
+    [warning] = octopus.texts("warning")
+    assert "does not show this account the running task ServerTasks-7 (that takes TaskView" in warning
