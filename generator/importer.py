@@ -103,13 +103,12 @@ class Import:
     def write(self, changes: Sequence[Change]) -> Sequence[str]:
         """Carry out the changes of one unit. Nothing is to be told afterwards: no edit of others is lost."""
         unit, options = changes[0].unit, {"force": self.force, "prune": self.prune}
-        match changes[0].kind:
-            case locks_kind if locks_kind == LOCK_SET:
-                write_lock_set(self.client)
-            case concurrency_tag.KIND:
-                concurrency_tag.write(self.client, changes, self.tags[unit], **options)
-            case _:
-                processes.write(self.client, changes, self.ready[unit], **options)
+        if changes[0].kind == LOCK_SET:
+            return write_lock_set(self.client)
+        if changes[0].kind == concurrency_tag.KIND:
+            concurrency_tag.write(self.client, changes, self.tags[unit], **options)
+        else:
+            processes.write(self.client, changes, self.ready[unit], **options)
         return ()
 
     def needs(self, changes: Sequence[Change]) -> Iterator[Need]:
@@ -117,15 +116,14 @@ class Import:
         for change in changes:
             if not change.writes:
                 continue
-            match change.kind:
-                case locks_kind if locks_kind == LOCK_SET:
-                    yield from LOCK_SET_NEEDS
-                case concurrency_tag.KIND:
-                    yield Need(permission="VariableEdit", project=self.tags[change.unit].owner)
-                case _:
-                    process = self.ready[change.unit]
-                    permission = "RunbookEdit" if process.is_runbook else "ProcessEdit"
-                    yield Need(permission=permission, project=process.project)
+            if change.kind == LOCK_SET:
+                yield from LOCK_SET_NEEDS
+            elif change.kind == concurrency_tag.KIND:
+                yield Need(permission="VariableEdit", project=self.tags[change.unit].owner)
+            else:
+                process = self.ready[change.unit]
+                permission = "RunbookEdit" if process.is_runbook else "ProcessEdit"
+                yield Need(permission=permission, project=process.project)
 
 
 def prepare(

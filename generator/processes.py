@@ -45,33 +45,18 @@ Result = TypeVar("Result")
 def read_found(client: Client, wanted: Sequence[WantedProcess], *, progress: Progress = quiet) -> Found:
     """What the space holds of everything that the files name. Lists that no step asks for are not read."""
     steps = [step for process in wanted for step in process.steps]
-    projects = {str(item["Name"]): cast(ProjectDocument, item) for item in client.pages("projects")}
-    by_folded = {name.casefold(): project for name, project in projects.items()}
-    named = {
-        project["Id"]: project for process in wanted if (project := by_folded.get(process.project.casefold()))
-    }
-    asking = {
-        by_folded[process.project.casefold()]["Id"]
-        for process in wanted
-        if process.project.casefold() in by_folded
-        and (process.concurrency_tag or any(expressions_of(step) for step in process.steps))
-    }
-    libraries = read_libraries(client, [named[identity] for identity in asking])
+    listed = {str(item["Name"]): cast(ProjectDocument, item) for item in client.pages("projects")}
+    projects = read_projects(client, wanted, tuple(listed.values()))
 
-    def read_one(project: ProjectDocument) -> FoundProject:
-        return read_project(client, project, libraries if project["Id"] in asking else None)
-
-    known = {project.id: project for project in read_each(read_one, tuple(named.values()))}
-
-    def read_two(process: WantedProcess) -> FoundProcess | Missing:
-        project = by_folded.get(process.project.casefold())
+    def read_one(process: WantedProcess) -> FoundProcess | Missing:
+        project = projects.get(process.project.casefold())
         if project is None:
-            return Missing((), f"unknown project '{process.project}'", closest(process.project, projects))
-        return read_process(client, process, known[project["Id"]])
+            return Missing((), f"unknown project '{process.project}'", closest(process.project, listed))
+        return read_process(client, process, project)
 
     found: dict[str, FoundProcess] = {}
     missing: dict[str, Missing] = {}
-    places = read_each(read_two, wanted, progress=progress, description="Reading processes")
+    places = read_each(read_one, wanted, progress=progress, description="Reading processes")
     for process, place in zip(wanted, places, strict=True):
         if isinstance(place, FoundProcess):
             found[process.where] = place
@@ -111,9 +96,10 @@ def read_each(
 
 def read_again(client: Client, found: Found) -> Found:
     """The same space with its processes and variables as they are now."""
+    known = {place.project.id: place.project for place in found.processes.values()}
+    sets = read_each(lambda one: read_variable_set(client, one.document), tuple(known.values()))
     projects = {
-        project.id: replace(project, variable_set=read_variable_set(client, project.document))
-        for project in {place.project.id: place.project for place in found.processes.values()}.values()
+        one.id: replace(one, variable_set=fresh) for one, fresh in zip(known.values(), sets, strict=True)
     }
 
     def read_one(place: FoundProcess) -> FoundProcess:
@@ -182,6 +168,25 @@ def read_tags(client: Client) -> Mapping[str, str]:
         str(tag["CanonicalTagName"]) for item in client.pages("tagsets") for tag in item.get("Tags") or ()
     ]
     return {name: name for name in names}
+
+
+def read_projects(
+    client: Client, wanted: Sequence[WantedProcess], listed: Sequence[ProjectDocument]
+) -> Mapping[str, FoundProject]:
+    """Those projects that the files name, by folded name; with the names of variables where a file refers to some."""
+    named = {process.project.casefold() for process in wanted}
+    asking = {
+        process.project.casefold()
+        for process in wanted
+        if process.concurrency_tag or any(expressions_of(step) for step in process.steps)
+    }
+    documents = [project for project in listed if project["Name"].casefold() in named]
+    libraries = read_libraries(client, [one for one in documents if one["Name"].casefold() in asking])
+
+    def read_one(project: ProjectDocument) -> FoundProject:
+        return read_project(client, project, libraries if project["Name"].casefold() in asking else None)
+
+    return {project.name.casefold(): project for project in read_each(read_one, documents)}
 
 
 def read_project(
