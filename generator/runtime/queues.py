@@ -17,7 +17,7 @@ from generator.runtime.tasks import RUNNING_STATES, Task, utc_now
 
 CONCURRENCY_TAG = "Octopus.Task.ConcurrencyTag"
 MOST_AHEAD = 30
-MOST_TAGS_READ = 12
+MOST_MANIFESTS = 8
 KEPT = 300.0  # seconds for which freezes and nodes that were read are good enough for words
 MOST_NAMED = 3
 SAME_TAG, NO_SLOT, NOT_KNOWN = "same tag", "no slot", "not known"
@@ -88,6 +88,7 @@ class Queues:
         self.kept: dict[str, tuple[float, Any]] = {}
         self.runs: dict[str, Mapping[str, Any]] = {}
         self.tags: dict[str, Optional[str]] = {}
+        self.manifests: dict[str, Any] = {}
 
     def read(self, task: Task, *, for_people: bool = True) -> Optional[Standing]:
         """Where `task` stands now, in one to a handful of requests; None when the account may not see that.
@@ -177,11 +178,17 @@ class Queues:
         """The concurrency tag of a deployment or run; None when it cannot be told."""
         identifier = str(run["Id"])
         if identifier not in self.tags:
-            if len(self.tags) >= MOST_TAGS_READ:
-                return None
-            document = self.ask(f"variables/{run.get('ManifestVariableSetId')}", what="variables")
-            self.tags[identifier] = None if document is None else evaluated_tag(document, run)
+            manifest = self.read_manifest(run)
+            self.tags[identifier] = None if manifest is None else evaluated_tag(manifest, run)
         return self.tags[identifier]
+
+    def read_manifest(self, run: Mapping[str, Any]) -> Any:
+        """The variables of a run, those of its release being good enough: they may be many. None when they cannot be read."""
+        release = str(run.get("ReleaseId") or run.get("RunbookSnapshotId"))
+        if release not in self.manifests and len(self.manifests) < MOST_MANIFESTS:
+            path = f"variables/{run.get('ManifestVariableSetId')}"
+            self.manifests[release] = self.ask(path, what="variables")
+        return self.manifests.get(release)
 
     def read_nodes(self) -> Optional[Nodes]:
         """Source: api-client.ts, OctopusServerNodeSummaryResource; takes AdministerSystem."""

@@ -197,7 +197,7 @@ class Lookout:
         self._due = 0.0
         self._cost = LEAST_COST  # of the last pass, in requests
         self._found_at: Optional[float] = None
-        self._told: set[str] = set()
+        self.told: set[str] = set()  # warnings
 
     def announce(self, need: str, targets: Sequence[Target]) -> None:
         self.announcer.announce(need, targets, self.api.wall_clock())
@@ -252,8 +252,12 @@ class Lookout:
         now = self.api.clock()
         self._due = now + NEXT_PASS
         chain = chain_in_words(deadlock.chain, self._names, self.own)
-        slots = any(edge.need == NEEDS_SLOT for edge in deadlock.chain)
-        advice = f"; {CAP_ADVICE}" if slots else ""
+        advice = ""
+        if any(edge.need == NEEDS_SLOT for edge in deadlock.chain):
+            others = dict.fromkeys(task for _, _, task in deadlock.waits if task != self.own)
+            who = ", ".join(f"{self._names.get(task, task)} ({task})" for task in others)
+            among = f"; waiting tasks hold all slots, {who} among them" if who else ""
+            advice = f"{among}; {CAP_ADVICE}"
         if not deadlock.is_certain:
             self.suspicion = f"this looks like a deadlock: {chain}{advice}"
             self._warn(f"T{self.suspicion[1:]}. Not certain: this account cannot see everything that runs.")
@@ -274,8 +278,8 @@ class Lookout:
         return ""
 
     def _warn(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self.told:
+            self.told.add(text)
             self.log.warning(text)
 
 

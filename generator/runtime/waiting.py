@@ -185,6 +185,7 @@ class Waiter:
         self.progress_at = -PROGRESS_INTERVAL
         self.progress_told = ""
         self.percentage = 0
+        self.quoted: list[str] = []  # what was told of the awaited ones' warnings and errors
         self.shows_details = True
         self.shows_interruptions = True
 
@@ -449,8 +450,17 @@ class Waiter:
             if len(watch.told_troubles) > MOST_TROUBLES:
                 self.log.warning(f"{watch.label}: more warnings and errors are not shown here: {watch.link}")
                 continue
+            if self.is_own_echo(trouble.text):
+                continue
             tell = self.log.warning if trouble.level == "Warning" else self.log.error
-            tell(": ".join(part for part in (watch.label, trouble.where, trouble.text) if part))
+            line = ": ".join(part for part in (watch.label, trouble.where, trouble.text) if part)
+            self.quoted.append(line)
+            tell(line)
+
+    def is_own_echo(self, text: str) -> bool:
+        """Whether the awaited one quotes what this step wrote, for it awaits this task: to quote it again would never end."""
+        own = [*self.quoted, *(self.lookout.told if self.lookout is not None else ())]
+        return any(one in text for one in own)
 
     def tell_state(self, watch: Watch) -> None:
         words = watch.state_in_words()

@@ -199,3 +199,27 @@ def test_fifty_children_that_wait_for_others_cost_no_more() -> None:
     assert [] == scene.wait()
     assert len(scene.server.requests) <= 360
     assert 3600 <= scene.time.now <= 3615
+
+
+def test_what_the_awaited_quotes_of_us_is_not_quoted_again() -> None:
+    """Two that wait for each other would tell each other's warnings back and forth, each time longer."""
+    scene = Scene()
+    child = scene.add(OWN, since=YOUNG)
+    details = child.details
+
+    def quoting(now: float) -> dict[str, Any]:
+        """The child tells our warnings as its own, as a step of ours does."""
+        document = details(now)
+        ours = scene.octopus.texts("warning")
+        lines = ["disk is nearly full", *(f"Parent: Step 1: {text}" for text in ours)]
+        document["ActivityLogs"][0]["LogElements"] = [
+            {"Category": "Warning", "MessageText": text, "Number": number}
+            for number, text in enumerate(lines)
+        ]
+        return document
+
+    child.details = quoting  # type: ignore[method-assign]
+    scene.wait()
+    warnings = scene.octopus.texts("warning")
+    assert ["Child ServerTasks-2: disk is nearly full"] == [text for text in warnings if "disk" in text]
+    assert 2 == len(warnings), warnings
