@@ -164,6 +164,21 @@ def test_projects_that_the_account_cannot_see_are_told_where_octopus_names_them(
     assert "ProcessView" in ended.out, ended
 
 
+def test_servers_that_know_less_are_read_all_the_same(window: Window) -> None:
+    """One that lists no processes is asked for each; one without runbooks has none, and it is told."""
+    window.make_template()
+    window.make_project("Shop", window.step("Greet"))
+    window.make_project("Web", window.step("Greet"))
+    window.scene.make_runbook("Web", "Nightly", [window.step("Wake")])
+    faults = window.scene.emulator.faults
+    faults.add(path=r"/(deployment|runbook)processes$", method="GET", status=404, count=None)
+    assert list(states(listed(window))) == ["Shop//Greet", "Web//Greet", "Web/Nightly/Wake"]
+    faults.add(path=r"/runbooks$", method="GET", status=404, count=None)
+    found = listed(window)
+    assert list(states(found)) == ["Shop//Greet", "Web//Greet"]
+    assert any(sentence.startswith("runbooks: ") for sentence in found["unseen"])
+
+
 def test_all_spaces(window: Window) -> None:
     window.make_template()
     window.make_project("Shop", window.step("Greet"))
