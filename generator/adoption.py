@@ -46,7 +46,8 @@ DEVICES = frozenset(
 class Incoming:
     """One template to adopt. `origin` is its file, or its name on a server, as people call it; `slug` how its files would like
     to be called. `id` is for documents without a GUID of their own. `is_resource`: it is a server's, which does not know all
-    that a spec may know; `revision` is then the least that the spec's version must become."""
+    that a spec may know; `revision` is then the least that the spec's version must become, `published` the short digest of what
+    was published to it last."""
 
     document: Mapping[str, Any]
     origin: str
@@ -54,6 +55,7 @@ class Incoming:
     id: str = ""
     is_resource: bool = False
     revision: int = 0
+    published: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -269,7 +271,7 @@ def _make(
             return standing
         if incoming.is_resource:
             document = _merged(standing, document, incoming.revision)
-        decision = _decide(there, standing, document, incoming.origin, force=force)
+        decision = _decide(there, standing, document, incoming, force=force)
         if isinstance(decision, Problem):
             return decision
         if decision != "updated":
@@ -294,12 +296,12 @@ def _make(
 
 def _standing(renderer: Renderer, known: Known) -> Mapping[str, Any] | Problem:
     """The document that the spec stands for now."""
+    if not is_verbatim(known.source):
+        message = "octosteps renders this template: pull it from the server where it was edited"
+        return known.source.problem(("name",), message)
     rendered = renderer.render(known.file)
     if rendered.built is None or rendered.built.template.document is None:
-        if rendered.problems:
-            return rendered.problems[0]
-        message = "octosteps renders this template: pull it from the server where it was edited"
-        return known.source.problem((), message)
+        return rendered.problems[0]
     return rendered.built.template.document
 
 
@@ -326,6 +328,9 @@ def _merged(standing: Mapping[str, Any], found: Mapping[str, Any], revision: int
     merged["Properties"] = {name: value for name, value in properties.items() if name not in gone}
     if "Parameters" in merged:
         merged["Parameters"] = parameters
+    merged.pop("$Meta", None)
+    if "$Meta" in standing:
+        merged["$Meta"] = standing["$Meta"]
     versions = [value for value in (standing.get("Version"), revision) if type(value) is int]
     return {**merged, "Id": standing["Id"], "Version": max(versions)}
 
@@ -367,20 +372,22 @@ def from_resource(resource: Mapping[str, Any], *, exported_at: str, octopus_vers
 
 
 def _decide(
-    there: Known, standing: Mapping[str, Any], document: Mapping[str, Any], origin: str, *, force: bool
+    there: Known,
+    standing: Mapping[str, Any],
+    document: Mapping[str, Any],
+    incoming: Incoming,
+    *,
+    force: bool,
 ) -> str | Problem:
-    """Who has moved since the spec was last brought to its origin: nobody, the spec, the origin or both."""
-    if not is_verbatim(there.source):
-        return there.source.problem(("verbatim",), "octosteps renders this template")
+    """Who has moved since the spec was last brought to its origin, or published to it: nobody, the spec, the origin or both."""
     if canonical(standing) == canonical(document):
         return "unchanged"
-    pulled = there.source.data.get("pulled")
-    here = short_digest(from_json(standing))
-    if force or pulled is None or here == pulled:
+    meetings = {there.source.data.get("pulled"), incoming.published} - {None, ""}
+    if force or not meetings or short_digest(from_json(standing)) in meetings:
         return "updated"
-    if short_digest(from_json(document)) == pulled:
+    if short_digest(from_json(document)) in meetings:
         return "kept"
-    message = f"changed here, and in {origin}, since it was last pulled"
+    message = f"changed here, and in {incoming.origin}, since it was last pulled"
     return there.source.problem(("name",), message, "--force takes what is there")
 
 

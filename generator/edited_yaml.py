@@ -8,6 +8,7 @@ data, or nothing is given back at all.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import yaml
 
 from generator.errors import Problems, Refusal
-from generator.source import parse_source
+from generator.source import DEEPEST, parse_source
 from generator.written_yaml import LINE_LENGTH, flow_yaml, is_plain, to_yaml
 
 ROUNDS = 4
@@ -36,21 +37,22 @@ def edit(content: bytes, wanted: Mapping[str, Any], *, name: str = "") -> bytes:
     ends = "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     plain = _without_aliases(text, name)
-    for attempt, is_coarse in ((text, False), (plain, False), (text, True), (plain, True)):
-        changed = _bring(attempt, wanted, name, is_coarse=is_coarse)
-        if changed is not None:
-            return (mark + changed.replace("\n", ends)).encode("utf-8")
+    for levels in (DEEPEST, 3, 2, 1):
+        for attempt in dict.fromkeys((text, plain)):
+            changed = _bring(attempt, wanted, name, levels=levels)
+            if changed is not None:
+                return (mark + changed.replace("\n", ends)).encode("utf-8")
     raise NotEditable(f"{name} is written in a way that cannot be edited in place: rewrite it in block style")
 
 
-def _bring(text: str, wanted: Mapping[str, Any], name: str, *, is_coarse: bool) -> str | None:
-    """The text with the wanted data; None when that does not come about. Coarse edits write whole values of the top level."""
+def _bring(text: str, wanted: Mapping[str, Any], name: str, *, levels: int) -> str | None:
+    """The text with the wanted data; None when that does not come about. What is deeper than `levels` is written as a whole."""
     for _ in range(ROUNDS):
         found = parse_source(text.encode(), name=name).data
         if same(found, wanted):
             return text
         try:
-            text = _Edit(text, is_coarse=is_coarse).bring(found, wanted)
+            text = _Edit(text, levels=levels).bring(found, wanted)
             parse_source(text.encode(), name=name)
         except (yaml.YAMLError, _Odd, Problems):
             return None
@@ -138,8 +140,8 @@ def _node(begin: Any, events: Iterator[Any], text: str) -> Node:
 class _Edit:
     """Edits of one text, gathered and then made from its end to its beginning, so that places stay true."""
 
-    def __init__(self, text: str, *, is_coarse: bool = False) -> None:
-        self.text, self.is_coarse = text, is_coarse
+    def __init__(self, text: str, *, levels: int = DEEPEST) -> None:
+        self.text, self.levels, self.level = text, levels, 0
         self.root = read_nodes(text)
         self.flows = [(node.start, node.end) for node in _all(self.root) if node.is_flow]
         self.edits: list[tuple[int, int, str]] = []
@@ -165,13 +167,16 @@ class _Edit:
         if same(found, wanted):
             return
         before = len(self.edits)
+        self.level += 1
         try:
-            if (not self.is_coarse or head is None) and self.change_inside(node, found, wanted):
+            if self.level <= self.levels and self.change_inside(node, found, wanted):
                 return
         except _Odd:
             if head is None:
                 raise
             del self.edits[before:]
+        finally:
+            self.level -= 1
         self.replace(node, wanted, column=column, head=head)
 
     def change_inside(self, node: Node, found: Any, wanted: Any) -> bool:
@@ -209,7 +214,11 @@ class _Edit:
         text = to_yaml({"k": wanted}, indent=column).strip(" ").rstrip("\n").removeprefix("k:")
         if anchor:
             text = f" {anchor.rstrip()}{text}"
-        self.edits.append((head, node.end, text))
+        end, first, rest = node.end, *_first_line(text)
+        comment = _COMMENT.match(self.text, end)
+        if comment and rest:  # behind a block it would be a part of it
+            end, first = comment.end(), first + comment.group()
+        self.edits.append((head, end, first + rest))
 
     def in_flow(self, node: Node) -> bool:
         """Whether the value stands within brackets."""
@@ -368,6 +377,15 @@ def _identity(item: Any) -> str:
     if isinstance(item, Mapping) and isinstance(item.get("process"), str):
         return f"process {item['process']}"
     return repr(item)
+
+
+_COMMENT = re.compile(r"[ \t]+#[^\n]*")
+
+
+def _first_line(text: str) -> tuple[str, str]:
+    """The first line, and the rest with the newline before it."""
+    first, newline, rest = text.partition("\n")
+    return first, newline + rest
 
 
 def _one_line(node: Node, wanted: Any) -> str | None:

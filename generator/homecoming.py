@@ -77,7 +77,7 @@ def bring_home(
         return Homecoming()
     merge = _Merge(home, base, theirs, mine, force=force)
     merge.all()
-    new_script, rest = _bring_script(home, base, theirs, renderer)
+    new_script, rest = _bring_script(home, base, found, renderer)
     data = merge.data
     revision = found.marker.revision if found.marker else 0
     merge.tell_rest(rest, found)
@@ -139,10 +139,10 @@ def _render(home: Home, renderer: Renderer, data: Values, script: bytes) -> Rend
 
 
 def _bring_script(
-    home: Home, base: StepTemplate, theirs: StepTemplate, renderer: Renderer
+    home: Home, base: StepTemplate, found: FoundTemplate, renderer: Renderer
 ) -> tuple[bytes, Mapping[str, Sequence[str]]]:
     """The entry script's file with the edits of its part, and the edits that are not its."""
-    content = home.script_content
+    content, theirs = home.script_content, found.content
     if base.script == theirs.script:
         return content, {}
     text = content.decode("utf-8-sig")
@@ -154,7 +154,14 @@ def _bring_script(
         lines = [line for hunk in hunks for line in (f"@@ line {hunk.start + 1} @@", *hunk.lines)]
         return content, {home.script: lines}
     part = bundle(parse_module(plain, name=ENTRY, path=home.script), renderer.runtime).entry
-    brought = script_lines.bring(plain, part, base=base.script, theirs=theirs.script, entry=home.script)
+    brought = script_lines.bring(
+        plain,
+        part,
+        base=base.script,
+        theirs=theirs.script,
+        entry=home.script,
+        is_rendered=found.is_intact,
+    )
     if brought.text == plain:
         return content, brought.rest
     return mark + brought.text.replace("\n", ends).encode(), brought.rest

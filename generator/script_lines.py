@@ -72,17 +72,18 @@ def hunks(before: Sequence[str], after: Sequence[str]) -> list[Hunk]:
     ]
 
 
-def bring(text: str, part: Part, *, base: str, theirs: str, entry: str) -> Brought:
+def bring(text: str, part: Part, *, base: str, theirs: str, entry: str, is_rendered: bool = False) -> Brought:
     """The entry script's `text` with the edits that turned the script `base` into `theirs`.
 
-    `part` is what the bundle takes from `text` now; `entry` is the path by which the script calls it.
+    `part` is what the bundle takes from `text` now; `entry` is the path by which the script calls it. `is_rendered`: people have
+    not touched `theirs`, it is an older version of ours, so that its header and form say nothing of their own.
     """
     before, after = base.split("\n"), theirs.split("\n")
     where = sections(before)
     rest: dict[str, list[str]] = {}
     for hunk in hunks(before, after):
         touched = set(where[hunk.start : hunk.end]) or {where[max(hunk.start - 1, 0)]}
-        for name in sorted(touched - {entry, IMPORTS}):
+        for name in sorted(touched - {entry, IMPORTS, *((HEADER, FORM) if is_rendered else ())}):
             rest.setdefault(name, []).extend(_shown(before, hunk))
     lines = text.split("\n")
     places = list(_places(part))

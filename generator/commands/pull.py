@@ -217,6 +217,7 @@ def take_in(template: FoundTemplate, known: Sequence[Known], client: Client) -> 
         slug=slug_of(template.name),
         is_resource=True,
         revision=revision + (1 if template.marker and not template.is_intact else 0),
+        published=template.marker.digest.removeprefix("sha256:")[:16] if template.marker else "",
         notes=tuple(f"the server does not show the default of the secret {name}" for name in secrets),
     )
 
