@@ -209,6 +209,16 @@ def test_protected_branches_are_told_before_anything_is_written(server: Scene, t
     assert f"protects the branch '{OURS}'," in problems_of(shop, step("db", version="1.0"))[0]
 
 
+def test_a_commit_that_the_server_refuses_is_told_in_its_words(shop: GitShop) -> None:
+    def protect(question: str) -> bool:
+        shop.stored["PersistenceSettings"]["ProtectedBranchNamePatterns"] = ["octosteps/*"]
+        return True
+
+    outcome = shop.run(apply.run, step("db"), confirm=protect)
+    assert outcome.exit_code == 1
+    assert any("is a protected branch" in str(part) for part in outcome.parts), outcome.parts
+
+
 def test_a_branch_for_a_project_in_the_database_is_refused(server: Scene, tmp_path: Path) -> None:
     shop = Shop(server, "Plain", tmp_path)
     shop.entry = "    git: {}\n"
