@@ -6,7 +6,7 @@
 # spec: step_templates/acquire-lock.yaml
 # id: 7dc755af-e549-4ba6-9d66-f055c80e2ddb
 # revision: 1
-# digest: sha256:566ca56cc6bcfeb0384fe8164206671146bef12060c49d91c4bc6d7022f4638c
+# digest: sha256:b63b8d312ea3469e6f1b24cbbf1c3a02c908132e007bebe3cfac5e206ad79b76
 
 from __future__ import annotations
 
@@ -2482,7 +2482,9 @@ def expanded(
 # ---- generator/runtime/wait_graph.py ----
 
 FIRST_PASS = 45.0  # seconds after a wait began, or has got another target
-SECOND_PASS = 15.0  # seconds after a pass that found something
+# Seconds after a pass that found something. Who waits looks every 25 s at the latest and announces what it finds: what is still
+# announced after this is no wait that has ended without its announcer knowing yet.
+SECOND_PASS = 30.0
 NEXT_PASS = 120.0  # seconds after one that found nothing, or that leaves it to somebody else
 TURN = 240.0  # seconds for which the next youngest lets the younger ones give way
 MOST_READ = 14  # tasks in one pass
@@ -2651,6 +2653,11 @@ class Lookout:
         self._cost = LEAST_COST  # of the last pass, in requests
         self._found_at: Optional[float] = None
         self.told: set[str] = set()  # warnings
+
+    @property
+    def is_proving(self) -> bool:
+        """Whether one pass has found something, which the next is to find again."""
+        return self._first is not None
 
     def announce(self, need: str, targets: Sequence[Target]) -> None:
         self.announcer.announce(need, targets, self.api.wall_clock())

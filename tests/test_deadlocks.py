@@ -142,7 +142,7 @@ def test_without_the_right_to_count_tasks_it_is_suspected() -> None:
     with open_scene(speed=SPEED, task_cap=1) as scene:
         key = scene.emulator.add_key(permissions=ALL_BUT_NODES)
         make(scene, "Child", own_step("Work"))
-        make(scene, "Parent", deploys(scene, "Child", api_key=key, queue_limit="4m"))
+        make(scene, "Parent", deploys(scene, "Child", api_key=key, queue_limit="3m"))
         ended = scene.run("Parent", "1.0.0")
         log = scene.log(ended["Id"])
         assert "Warning: This looks like a deadlock: this task waits for Deploy Child" in log, log
@@ -160,7 +160,7 @@ def test_a_full_task_cap_without_waiters_is_no_deadlock() -> None:
     """The parent itself stands ahead of its child, among others that work: they end, and then it goes on."""
     with open_scene(speed=SPEED, task_cap=2) as scene:
         make(scene, "Child", own_step("Work"))
-        make(scene, "Busy", own_step("Work", seconds=400))
+        make(scene, "Busy", own_step("Work", seconds=220))
         make(scene, "Parent", deploys(scene, "Child"))
         scene.deploy("Busy", "1.0.0")
         ended = scene.run("Parent", "1.0.0")

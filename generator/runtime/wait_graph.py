@@ -29,7 +29,9 @@ from generator.runtime.record import Record
 from generator.runtime.tasks import RUNNING_STATES, Task, utc_now
 
 FIRST_PASS = 45.0  # seconds after a wait began, or has got another target
-SECOND_PASS = 15.0  # seconds after a pass that found something
+# Seconds after a pass that found something. Who waits looks every 25 s at the latest and announces what it finds: what is still
+# announced after this is no wait that has ended without its announcer knowing yet.
+SECOND_PASS = 30.0
 NEXT_PASS = 120.0  # seconds after one that found nothing, or that leaves it to somebody else
 TURN = 240.0  # seconds for which the next youngest lets the younger ones give way
 MOST_READ = 14  # tasks in one pass
@@ -198,6 +200,11 @@ class Lookout:
         self._cost = LEAST_COST  # of the last pass, in requests
         self._found_at: Optional[float] = None
         self.told: set[str] = set()  # warnings
+
+    @property
+    def is_proving(self) -> bool:
+        """Whether one pass has found something, which the next is to find again."""
+        return self._first is not None
 
     def announce(self, need: str, targets: Sequence[Target]) -> None:
         self.announcer.announce(need, targets, self.api.wall_clock())

@@ -28,6 +28,7 @@ from generator.runtime.deadlocks import (
 )
 
 HARD = (NEEDS_ALL, NEEDS_LOCK, STANDS_BEHIND)
+MIXED = (NEEDS_ALL, NEEDS_ALL, NEEDS_LOCK, STANDS_BEHIND, NEEDS_SLOT, NEEDS_ANY)
 
 
 def edges(*words: str, **changes: object) -> list[Edge]:
@@ -129,8 +130,9 @@ class World:
     """Tasks that wait for each other and go on, one event after the other. A wait begins only where everybody can still come to
     an end: so there never is a deadlock, though whoever reads it piece by piece may see circles."""
 
-    def __init__(self, seed: int, size: int) -> None:
+    def __init__(self, seed: int, size: int, needs: Sequence[str] = MIXED) -> None:
         self.chance = random.Random(seed)
+        self.needs = needs
         self.tasks = [f"T{number}" for number in range(size)]
         self.waits: dict[str, tuple[str, str, list[str]]] = {}  # need, wait id, targets
         self.ended: set[str] = set()
@@ -142,7 +144,7 @@ class World:
         waiter = self.chance.choice(self.tasks)
         if waiter in self.waits or waiter in self.ended:
             return
-        need = self.chance.choice([NEEDS_ALL, NEEDS_ALL, NEEDS_LOCK, STANDS_BEHIND, NEEDS_SLOT, NEEDS_ANY])
+        need = self.chance.choice(self.needs)
         self.count += 1
         self.waits[waiter] = (
             need,
