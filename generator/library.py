@@ -272,6 +272,11 @@ def pull_hint(wanted: StepTemplate, name: str = "") -> str:
     return f"; `octosteps pull -n {quoted(name or wanted.name)}` brings it into the spec"
 
 
+def keep_hint(name: str) -> str:
+    """How an edit comes back that stands in a template's history only."""
+    return f"to keep that edit, save that version again in the portal, and run `octosteps pull -n {quoted(name)}`"
+
+
 def quoted(name: str) -> str:
     """A name as a shell takes it."""
     return '"' + "".join(f"\\{c}" if c in '"\\$`' else c for c in name) + '"'
@@ -349,7 +354,7 @@ def warn(
 def tell_covered(name: str, version: FoundTemplate, ours: int) -> str:
     return (
         f"{name!r}: version {version.version} was saved{version.edited} in the same moment as ours, version {ours}, which covers "
-        "it: look at it in the template's history, and bring what should stay into the spec"
+        f"it: {keep_hint(name)}"
     )
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from generator import removal
 from generator.errors import Refusal
 from generator.history import History, find_reserved, read_histories, read_history
-from generator.library import FoundTemplate, parse_found, tell_covered
+from generator.library import FoundTemplate, keep_hint, parse_found, tell_covered
 from generator.octopus import ApiError, Client, OctopusError
 from generator.octopus.records import Json
 from generator.plan import Change
@@ -129,7 +129,7 @@ def tell_foreign(
         numbers = ", ".join(str(number) for number in range(read + 1, answer.version))
         yield (
             f"{template.name!r}: version {numbers} was saved in the same moment as ours, version {answer.version}, which covers "
-            "it: look at it in the template's history, and bring what should stay into the spec"
+            f"it: {keep_hint(template.name)}"
         )
         return
     for version in history.versions:

@@ -73,7 +73,7 @@ class Tally:
 
 @dataclass
 class Run:
-    """What one run of `apply` said. `outcome` is None when it was killed or refused."""
+    """What one run of `apply` said. `outcome` is None when it was killed or refused, and for a process of its own."""
 
     text: str
     outcome: Outcome | None = None
@@ -224,7 +224,7 @@ class World:
             killed = process.poll() is None
             process.kill()
             text = process.stdout.read() if process.stdout else ""
-        return Run(text=text, killed=killed or process.returncode < 0, refusal="" if killed else text)
+        return Run(text=text, killed=killed or process.returncode < 0)
 
     def writes_of_publisher(self) -> int:
         return sum(
@@ -295,17 +295,26 @@ class World:
                     if (name, foreign) in told:
                         self.tally.covered_and_told += 1
                     else:
-                        assert run.killed or run.outcome is None, (
+                        assert run.killed, (
                             f"{name!r}: version {number} covered version {foreign} silently\n{run.text}"
                         )
                         self.untold.add((name, foreign))
         if run.killed:
             self.tally.killed += 1
-        elif run.outcome is None:
-            self.tally.refused += 1
-        else:
+        elif run.outcome is not None:
             self.tally.ended += 1
             self.judge_words(run, before, after)
+        elif run.refusal:
+            self.tally.refused += 1
+            assert self.saves_of(before) == self.saves_of(after), f"refused, and still written\n{run.refusal}"
+        else:
+            self.tally.ended += 1
+
+    @staticmethod
+    def saves_of(histories: Histories) -> set[tuple[str, int]]:
+        return {
+            (name, number) for name, rows in histories.items() for number, who, _ in rows if who == PUBLISHER
+        }
 
     @staticmethod
     def covered_by(versions: tuple[tuple[int, str, str], ...], ours: int) -> list[int]:

@@ -275,7 +275,8 @@ def test_a_foreign_save_in_the_same_moment_is_told_with_its_version(
     with connect(emulator.url, api_key=emulator.api_key, http=httpx.Client(transport=racing)) as quick:
         applied = carry_out(quick, plan, wanted)
     [alarm] = applied.alarms
-    assert "version 1 was saved by admin on" in alarm and "as ours, version 2" in alarm
+    assert "version 1 was saved by admin on" in alarm and "as ours, version 2, which covers it" in alarm
+    assert 'save that version again in the portal, and run `octosteps pull -n "Test - Template 1"`' in alarm
     assert not applied.went_well
 
 
