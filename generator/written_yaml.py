@@ -22,6 +22,7 @@ from ruamel.yaml.scalarstring import (
     SingleQuotedScalarString,
 )
 
+from generator.errors import Problems
 from generator.source import parse_source
 
 LINE_LENGTH = 110
@@ -39,15 +40,22 @@ _RESOLVER: Any = yaml.resolver.Resolver()
 
 def to_yaml(data: Any, *, indent: int = 0) -> str:
     """Block YAML for `data`, its first line included indented by `indent` spaces; ends with a newline."""
-    for blocks in (True, False):
-        text = _write(_styled(data, indent, blocks=blocks))
+    text = _write(_styled(data, indent, blocks=True))
+    if not _reads_back(text, data):
         # A block's rules about leading and trailing blanks are many: what cannot be read back is written in quotes.
-        if not isinstance(data, dict) or not data or parse_source(text.encode(), name="").data == data:
-            break
-    if isinstance(data, list):
-        text = "".join(line.removeprefix("  ") for line in text.splitlines(keepends=True))
-    pad = " " * indent
-    return "".join(pad + line if line.strip() else line for line in text.splitlines(keepends=True))
+        text = _write(_styled(data, indent, blocks=False))
+    shift = 2 if isinstance(data, list) else 0  # a list's dashes stand two columns in
+    lines = text.removesuffix("\n").split("\n")
+    return "".join(f"{' ' * indent}{line[shift:]}\n" if line else "\n" for line in lines)
+
+
+def _reads_back(text: str, data: Any) -> bool:
+    wrapped, wanted = (text, data) if isinstance(data, dict) and data else (f"k:\n{text}", {"k": data})
+    try:
+        found = parse_source(wrapped.encode(), name="").data
+    except Problems:
+        return False
+    return bool(found == wanted)
 
 
 def flow_yaml(value: Any) -> str:
@@ -93,7 +101,13 @@ def _styled(value: Any, indent: int, *, blocks: bool) -> Any:
         return items
     if not isinstance(value, str) or type(value) is not str:
         return value
-    if blocks and "\n" in value and value.strip() and _BLOCK.fullmatch(value):
+    if (
+        blocks
+        and "\n" in value
+        and value.strip()
+        and not value.lstrip("\n").startswith("\t")
+        and _BLOCK.fullmatch(value)
+    ):
         return LiteralScalarString(value)
     if blocks and len(value) > LINE_LENGTH - indent and (places := _folds(value, LINE_LENGTH - indent)):
         folded = FoldedScalarString(value)
