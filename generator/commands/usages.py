@@ -156,6 +156,8 @@ def read_values(settings: Sequence[str], seen: Seen, environ: Mapping[str, str])
             faults.append(f"--set {key}: no template in question has such a parameter ({known})")
         elif not is_sensitive(parameters[key]) or text.lstrip().startswith("#{"):
             values[key] = text
+        elif not text:
+            values[key] = {"HasValue": False, "NewValue": None}
         elif not text.startswith("env:"):
             faults.append(
                 f"--set {key}: a secret on the command line can be read by others "

@@ -194,9 +194,11 @@ def test_values_of_new_parameters(window: Window) -> None:
             parameter("Greet.Key", control=SECRET),
             parameter("Greet.Loud", "no"),
             parameter("Greet.Bound", control=SECRET),
+            parameter("Greet.Empty", control=SECRET),
         ]
     )
-    given = ["--set", "Greet.Loud=yes", "--set", "Greet.Bound=#{Shop.Key}", "--set", "Greet.Name=x"]
+    given = ["Greet.Loud=yes", "Greet.Bound=#{Shop.Key}", "Greet.Name=x", "Greet.Empty="]
+    given = [word for setting in given for word in ("--set", setting)]
     refused = window.run("--update", *given, "--set", f"Greet.Key={CANARY}")
     assert refused.exit_code == 1, refused
     assert "Greet.Key=env:NAME" in refused.err, refused
