@@ -138,8 +138,14 @@ def edited_names(action: ActionDocument, held: Document | None) -> tuple[str, ..
     return tuple(
         name
         for name, value in ((held or {}).get("Properties") or {}).items()
-        if not name.startswith(OUR_MARKS) and text_of(properties.get(name)) != text_of(value)
+        if not name.startswith(OUR_MARKS) and plain_text(properties.get(name)) != plain_text(value)
     )
+
+
+def plain_text(value: PropertyValue | Any) -> str:
+    """A property to compare by: the portal writes "true" where other clients write "True"."""
+    text = text_of(value)
+    return text.lower() if text.lower() in ("true", "false") else text
 
 
 def fingerprint(action: ActionDocument) -> str:

@@ -83,11 +83,11 @@ def test_secrets_that_will_be_lost_are_named() -> None:
 
 
 def test_what_people_edited_in_the_copy_is_named() -> None:
-    """Line ends and our own marks aside."""
-    mark: dict[str, Any] = {"octosteps.template.version": "0"}
+    """Line ends, the case of booleans and our own marks aside."""
+    mark: dict[str, Any] = {"octosteps.template.version": "0", "Octopus.Action.RunOnServer": "True"}
     held = make_template(script="a\nb", **mark)
     body = "Octopus.Action.Script.ScriptBody"
-    values = {body: "a\r\nb", "octosteps.template.version": "7"}
+    values = {body: "a\r\nb", "octosteps.template.version": "7", "Octopus.Action.RunOnServer": "true"}
     assert look(held, make_template(version=1), **values).edited == ()
     assert look(held, make_template(version=1), **{body: "mine"}).edited == (body,)
 
