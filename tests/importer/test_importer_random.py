@@ -142,9 +142,10 @@ class Soak:
         """SIGKILL, after so many of its requests have arrived, if it has not ended by then."""
         self.write_file()
         self.people.settle()
-        emulator = self.scene.emulator
         words = ["-m", "generator", "apply", str(self.file), "--prune", "--no-prompt"]
         environ = {**os.environ, **self.scene.environ, "PYTHONPATH": str(ROOT), "CI": "1"}
+        arrived = self.scene.emulator.faults.add(path="/api/Spaces-1/", kind="slow", delay=0, count=None)
+        wanted = self.dice.randrange(10, 34)
         process = subprocess.Popen(
             [sys.executable, *words],
             cwd=self.folder,
@@ -152,12 +153,7 @@ class Soak:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-
-        def arrived() -> int:
-            return sum("/Spaces-1/" in seen.path for seen in emulator.seen)
-
-        wanted = arrived() + self.dice.randrange(12, 40)
-        while process.poll() is None and arrived() < wanted:
+        while process.poll() is None and arrived.hits < wanted:
             time.sleep(0.002)
         process.kill()
         self.told["killed" if process.wait() < 0 else "ended before it was killed"] += 1
