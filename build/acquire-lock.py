@@ -6,7 +6,7 @@
 # spec: step_templates/acquire-lock.yaml
 # id: 7dc755af-e549-4ba6-9d66-f055c80e2ddb
 # revision: 1
-# digest: sha256:b63b8d312ea3469e6f1b24cbbf1c3a02c908132e007bebe3cfac5e206ad79b76
+# digest: sha256:c76c10dcedcac241b43bd720f474677684d26621eacf78b198c4fe573442375c
 
 from __future__ import annotations
 
@@ -1878,6 +1878,224 @@ def parse_lock_name(text: str) -> str:
     return name
 
 
+# ---- generator/runtime/markers.py ----
+
+NOBODY = "nobody"
+
+
+class ParentTask(Record):
+    """The task whose step made a child. Task ids are unique on one server only, hence `server`, its address."""
+
+    server: str
+    space: str
+    id: str
+
+    def __str__(self) -> str:
+        """What stands in the marker: `https://octopus.example.com/Spaces-1/ServerTasks-7`, or `nobody` outside a task."""
+        return "/".join(part for part in self if part) or NOBODY
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self.server and self.space and self.id)
+
+
+def own_task(step: Any) -> ParentTask:
+    """The task that runs this step; empty outside Octopus."""
+    task = step.variable("Octopus.Task.Id")
+    if not task:
+        return ParentTask("", "", "")
+    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
+    return ParentTask(server, step.variable("Octopus.Space.Id"), task)
+
+
+# ---- generator/runtime/once.py ----
+
+def own_identity(step: Any) -> list[str]:
+    """Server, task, action, and the machine of a step that runs for targets: what stays the same when a step is retried.
+
+    A worker is no part of it, for a retry may run on another one. Outside a task every run is an intention of its own.
+    """
+    import os
+
+    task = step.variable("Octopus.Task.Id") or "no task " + os.urandom(12).hex()
+    on_worker = step.variable("Octopus.Action.RunOnServer").lower() == "true"
+    for_targets = bool(step.variable("Octopus.Action.TargetRoles")) or not on_worker
+    machine = step.variable("Octopus.Machine.Id") if for_targets else ""
+    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
+    return [server, task, step.variable("Octopus.Action.Id") or step.variable("Octopus.Action.Name"), machine]
+
+
+# ---- generator/runtime/tasks.py ----
+
+ALIVE_STATES = ("Queued", "Executing", "Cancelling")
+RUNNING_STATES = ("Executing", "Cancelling")
+CLOCK_TOLERANCE = timedelta(seconds=30)  # between the worker's clock and the server's
+
+
+class Task:
+    """One server task. Its state alone does not tell whether a person is asked: `is_paused` does."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.id: str = document["Id"]
+        self.state: str = document["State"]
+        self.description: str = document.get("Description") or self.id
+        self.error: str = document.get("ErrorMessage") or ""
+        arguments = document.get("Arguments") or {}
+        self.deployment_id: str = arguments.get("DeploymentId") or ""
+        self.runbook_run_id: str = arguments.get("RunbookRunId") or ""
+        self.space_id: str = document.get("SpaceId") or ""
+        # Approvals outside of Octopus, by type; servers that know none leave them out.
+        self.preconditions: Sequence[str] = document.get("PendingPreconditionTypes") or ()
+        self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
+        self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
+        self.queued = moment_or_none(document.get("QueueTime"))
+        self.started = moment_or_none(document.get("StartTime"))
+        self.completed = moment_or_none(document.get("CompletedTime"))
+        self.was_picked_up: bool = (
+            bool(document.get("HasBeenPickedUpByProcessor")) or self.started is not None
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state in ALIVE_STATES
+
+    @property
+    def is_waiting_in_queue(self) -> bool:
+        """Queued, and nothing of it has begun: a task that waits for a person reads Queued as well."""
+        return self.state == "Queued" and not self.is_paused and not self.was_picked_up
+
+    @property
+    def never_began(self) -> bool:
+        return self.started is None and not self.was_picked_up
+
+    def is_scheduled(self, now: datetime) -> bool:
+        """Queued for a time that has not come."""
+        return self.is_waiting_in_queue and self.queued is not None and self.queued > now + CLOCK_TOLERANCE
+
+    def is_active(self, now: datetime) -> bool:
+        """Executing, Cancelling, waiting for a person, or Queued and due."""
+        return self.is_alive and not self.is_scheduled(now)
+
+    @property
+    def queue_time(self) -> Optional[timedelta]:
+        return self.started - self.queued if self.started and self.queued else None
+
+    @property
+    def run_time(self) -> Optional[timedelta]:
+        return self.completed - self.started if self.started and self.completed else None
+
+
+def utc_now(api: Api) -> datetime:
+    return datetime.fromtimestamp(api.wall_clock(), timezone.utc)
+
+
+# ---- generator/runtime/orphans.py ----
+
+SAME_MOMENT = 1.0  # seconds between two writings of one queue time
+
+
+def read_own_task(api: Api, step: Any) -> Optional[Task]:
+    """The task that runs this step as the server of `api` returns it; None on another server, and without the right to see it.
+
+    One server may have several addresses, and two servers the same ids: where the addresses differ the queue time decides.
+    """
+    own = own_task(step)
+    if not own.space or not own.id:
+        return None
+    try:
+        found = [
+            Task(item) for item in api.by_ids(f"/api/{own.space}/tasks", [own.id]) if item["Id"] == own.id
+        ]
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        return None
+    if not found or api.url.lower() == own.server:
+        return found[0] if found else None
+    told, seen = moment_or_none(step.variable("Octopus.Task.QueueTime")), found[0].queued
+    same = told is not None and seen is not None and abs((told - seen).total_seconds()) <= SAME_MOMENT
+    return found[0] if same else None
+
+
+# ---- generator/runtime/lock_claims.py ----
+
+def own_claim(api: Api, step: Any, share: int, *, is_to_last: bool) -> LockClaim:
+    """What this run of the step claims; a StepFailure where nobody could ever find out that its task has ended.
+
+    `is_to_last`: it will stand in a lock, so that it matters whether this account can tell.
+    """
+    _, task, action, machine = own_identity(step)
+    own = own_task(step)
+    if not own.id:
+        raise StepFailure(MISCONFIGURED, "a lock is held by a task of Octopus, and this runs in none")
+    if read_own_task(api, step) is None:
+        if api.url.lower() != own.server:
+            raise StepFailure(
+                MISCONFIGURED,
+                f"{api.url} does not show this account the running task {own.id}, so that nobody can tell whether it is the "
+                "server that runs it: a lock works within one server, and takes TaskView for this project",
+            )
+        if is_to_last:
+            step.log.warning(
+                f"The server does not show this account the running task {own.id} (that takes TaskView for this project): should "
+                "it end without giving the lock back, steps with the same account cannot tell, and wait."
+            )
+    return LockClaim(
+        nonce=os.urandom(8).hex(),
+        space=own.space,
+        task=task,
+        action=action,
+        machine=machine,
+        share=share,
+        since=iso_now(api),
+        fence=0,
+        about={name: shortened_text(value) for name, value in about_step(step).items()},
+    )
+
+
+def about_step(step: Any) -> dict[str, str]:
+    """Who claims, for people."""
+    machine = step.variable("Octopus.Machine.Name") if own_identity(step)[3] else ""
+    name = step.variable("Octopus.Step.Name") or step.variable("Octopus.Action.Name")
+    tenant = step.variable("Octopus.Deployment.Tenant.Name")
+    return {
+        "project": step.variable("Octopus.Project.Name"),
+        "release": step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name"),
+        "environment": step.variable("Octopus.Environment.Name") + (f" for {tenant}" if tenant else ""),
+        "step": name + (f" on {machine}" if machine else ""),
+        "link": step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink"),
+    }
+
+
+def shortened_text(text: str) -> str:
+    tidy = one_line(text)
+    return tidy if len(tidy) <= LONGEST_TEXT else tidy[: LONGEST_TEXT - 3] + "..."
+
+
+def iso_now(api: Api) -> str:
+    return utc_now(api).isoformat(timespec="seconds")
+
+
+def link_of(api: Api, claim: LockClaim) -> str:
+    return api.web_link({"Links": {"Web": claim.about.get("link", "")}})
+
+
+def claim_in_words(api: Api, claim: LockClaim) -> str:
+    """Who, since when, and where to look."""
+    since = moment_or_none(claim.since)
+    link = link_of(api, claim)
+    return (
+        f"{claim}" + (f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else "") + (f" {link}" if link else "")
+    )
+
+
+def lock_of(step: Any, name: str, scope: str) -> str:
+    """The whole name of the lock that a form means: one for all, or one for each environment, tenant or both."""
+    environment = step.variable("Octopus.Environment.Name") if "environment" in scope else ""
+    tenant = step.variable("Octopus.Deployment.Tenant.Name") or "no tenant" if "tenant" in scope else ""
+    return scoped_name(name, environment, tenant)
+
+
 # ---- generator/runtime/lock_set.py ----
 
 SHORTEST_WRITE = 60.0  # seconds in which a change may fail to succeed, though its own deadline is nearer
@@ -2023,145 +2241,6 @@ def find_lock_set(api: Api) -> LockSet:
         f"the library has no variable set {LOCK_SET_NAME!r} that this account can see (that takes LibraryVariableSetView): "
         "`octosteps apply` makes it together with the steps that need it; the field Space says in which space",
     )
-
-
-# ---- generator/runtime/markers.py ----
-
-NOBODY = "nobody"
-
-
-class ParentTask(Record):
-    """The task whose step made a child. Task ids are unique on one server only, hence `server`, its address."""
-
-    server: str
-    space: str
-    id: str
-
-    def __str__(self) -> str:
-        """What stands in the marker: `https://octopus.example.com/Spaces-1/ServerTasks-7`, or `nobody` outside a task."""
-        return "/".join(part for part in self if part) or NOBODY
-
-    @property
-    def is_known(self) -> bool:
-        return bool(self.server and self.space and self.id)
-
-
-def own_task(step: Any) -> ParentTask:
-    """The task that runs this step; empty outside Octopus."""
-    task = step.variable("Octopus.Task.Id")
-    if not task:
-        return ParentTask("", "", "")
-    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
-    return ParentTask(server, step.variable("Octopus.Space.Id"), task)
-
-
-# ---- generator/runtime/once.py ----
-
-def own_identity(step: Any) -> list[str]:
-    """Server, task, action, and the machine of a step that runs for targets: what stays the same when a step is retried.
-
-    A worker is no part of it, for a retry may run on another one. Outside a task every run is an intention of its own.
-    """
-    import os
-
-    task = step.variable("Octopus.Task.Id") or "no task " + os.urandom(12).hex()
-    on_worker = step.variable("Octopus.Action.RunOnServer").lower() == "true"
-    for_targets = bool(step.variable("Octopus.Action.TargetRoles")) or not on_worker
-    machine = step.variable("Octopus.Machine.Id") if for_targets else ""
-    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
-    return [server, task, step.variable("Octopus.Action.Id") or step.variable("Octopus.Action.Name"), machine]
-
-
-# ---- generator/runtime/tasks.py ----
-
-ALIVE_STATES = ("Queued", "Executing", "Cancelling")
-RUNNING_STATES = ("Executing", "Cancelling")
-CLOCK_TOLERANCE = timedelta(seconds=30)  # between the worker's clock and the server's
-
-
-class Task:
-    """One server task. Its state alone does not tell whether a person is asked: `is_paused` does."""
-
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self.id: str = document["Id"]
-        self.state: str = document["State"]
-        self.description: str = document.get("Description") or self.id
-        self.error: str = document.get("ErrorMessage") or ""
-        arguments = document.get("Arguments") or {}
-        self.deployment_id: str = arguments.get("DeploymentId") or ""
-        self.runbook_run_id: str = arguments.get("RunbookRunId") or ""
-        self.space_id: str = document.get("SpaceId") or ""
-        # Approvals outside of Octopus, by type; servers that know none leave them out.
-        self.preconditions: Sequence[str] = document.get("PendingPreconditionTypes") or ()
-        self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
-        self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
-        self.queued = moment_or_none(document.get("QueueTime"))
-        self.started = moment_or_none(document.get("StartTime"))
-        self.completed = moment_or_none(document.get("CompletedTime"))
-        self.was_picked_up: bool = (
-            bool(document.get("HasBeenPickedUpByProcessor")) or self.started is not None
-        )
-
-    @property
-    def is_alive(self) -> bool:
-        return self.state in ALIVE_STATES
-
-    @property
-    def is_waiting_in_queue(self) -> bool:
-        """Queued, and nothing of it has begun: a task that waits for a person reads Queued as well."""
-        return self.state == "Queued" and not self.is_paused and not self.was_picked_up
-
-    @property
-    def never_began(self) -> bool:
-        return self.started is None and not self.was_picked_up
-
-    def is_scheduled(self, now: datetime) -> bool:
-        """Queued for a time that has not come."""
-        return self.is_waiting_in_queue and self.queued is not None and self.queued > now + CLOCK_TOLERANCE
-
-    def is_active(self, now: datetime) -> bool:
-        """Executing, Cancelling, waiting for a person, or Queued and due."""
-        return self.is_alive and not self.is_scheduled(now)
-
-    @property
-    def queue_time(self) -> Optional[timedelta]:
-        return self.started - self.queued if self.started and self.queued else None
-
-    @property
-    def run_time(self) -> Optional[timedelta]:
-        return self.completed - self.started if self.started and self.completed else None
-
-
-def utc_now(api: Api) -> datetime:
-    return datetime.fromtimestamp(api.wall_clock(), timezone.utc)
-
-
-# ---- generator/runtime/orphans.py ----
-
-SAME_MOMENT = 1.0  # seconds between two writings of one queue time
-
-
-def read_own_task(api: Api, step: Any) -> Optional[Task]:
-    """The task that runs this step as the server of `api` returns it; None on another server, and without the right to see it.
-
-    One server may have several addresses, and two servers the same ids: where the addresses differ the queue time decides.
-    """
-    own = own_task(step)
-    if not own.space or not own.id:
-        return None
-    try:
-        found = [
-            Task(item) for item in api.by_ids(f"/api/{own.space}/tasks", [own.id]) if item["Id"] == own.id
-        ]
-    except ApiError as error:
-        if error.status not in (403, 404):
-            raise
-        return None
-    if not found or api.url.lower() == own.server:
-        return found[0] if found else None
-    told, seen = moment_or_none(step.variable("Octopus.Task.QueueTime")), found[0].queued
-    same = told is not None and seen is not None and abs((told - seen).total_seconds()) <= SAME_MOMENT
-    return found[0] if same else None
 
 
 # ---- generator/runtime/queues.py ----
@@ -2790,81 +2869,12 @@ LONGEST_RICH_INTERVAL = 11.0
 PASS_OVER_AFTER = 90.0
 
 
-def own_claim(api: Api, step: Any, share: int, *, is_to_last: bool) -> LockClaim:
-    """What this run of the step claims; a StepFailure where nobody could ever find out that its task has ended.
-
-    `is_to_last`: it will stand in a lock, so that it matters whether this account can tell.
-    """
-    _, task, action, machine = own_identity(step)
-    own = own_task(step)
-    if not own.id:
-        raise StepFailure(MISCONFIGURED, "a lock is held by a task of Octopus, and this runs in none")
-    if read_own_task(api, step) is None:
-        if api.url.lower() != own.server:
-            raise StepFailure(
-                MISCONFIGURED,
-                f"{api.url} does not show this account the running task {own.id}, so that nobody can tell whether it is the "
-                "server that runs it: a lock works within one server, and takes TaskView for this project",
-            )
-        if is_to_last:
-            step.log.warning(
-                f"The server does not show this account the running task {own.id} (that takes TaskView for this project): should "
-                "it end without giving the lock back, steps with the same account cannot tell, and wait."
-            )
-    return LockClaim(
-        nonce=os.urandom(8).hex(),
-        space=own.space,
-        task=task,
-        action=action,
-        machine=machine,
-        share=share,
-        since=iso_now(api),
-        fence=0,
-        about={name: shortened_text(value) for name, value in about_step(step).items()},
-    )
-
-
-def about_step(step: Any) -> dict[str, str]:
-    """Who claims, for people."""
-    machine = step.variable("Octopus.Machine.Name") if own_identity(step)[3] else ""
-    name = step.variable("Octopus.Step.Name") or step.variable("Octopus.Action.Name")
-    tenant = step.variable("Octopus.Deployment.Tenant.Name")
-    return {
-        "project": step.variable("Octopus.Project.Name"),
-        "release": step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name"),
-        "environment": step.variable("Octopus.Environment.Name") + (f" for {tenant}" if tenant else ""),
-        "step": name + (f" on {machine}" if machine else ""),
-        "link": step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink"),
-    }
-
-
-def shortened_text(text: str) -> str:
-    tidy = one_line(text)
-    return tidy if len(tidy) <= LONGEST_TEXT else tidy[: LONGEST_TEXT - 3] + "..."
-
-
-def iso_now(api: Api) -> str:
-    return utc_now(api).isoformat(timespec="seconds")
-
-
-def link_of(api: Api, claim: LockClaim) -> str:
-    return api.web_link({"Links": {"Web": claim.about.get("link", "")}})
-
-
-def claim_in_words(api: Api, claim: LockClaim) -> str:
-    """Who, since when, and where to look."""
-    since = moment_or_none(claim.since)
-    link = link_of(api, claim)
-    return (
-        f"{claim}" + (f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else "") + (f" {link}" if link else "")
-    )
-
-
 class LockWaiter:
     """One step that wants a lock. `take` gives back its claim as a holder, and raises StepFailure for everything else.
 
     `limit`: how long it may wait. Without `waits` it does not. `break_after`: how old a holder's claim must be to count no more
-    when the server does not return its task; None keeps it. `aside` is called once a poll, with `behind` up to date.
+    when the server does not return its task; None keeps it. A `lookout` tells others
+    for whom it waits, and finds out when that could never end.
     """
 
     def __init__(
@@ -2878,7 +2888,6 @@ class LockWaiter:
         limit: timedelta,
         waits: bool = True,
         break_after: Optional[timedelta] = None,
-        aside: Callable[[], None] = lambda: None,
         lookout: Optional[Lookout] = None,
     ) -> None:
         self.api = api
@@ -2889,7 +2898,6 @@ class LockWaiter:
         self.limit = limit.total_seconds()
         self.waits = waits
         self.break_after = break_after
-        self.aside = aside
         self.lookout = lookout
         self.begun = self.changed_at = self.idle_since = api.clock()
         self.known = False
@@ -2928,7 +2936,6 @@ class LockWaiter:
                     TIMED_OUT, f"not within {spoken(timedelta(seconds=self.limit))}: {self.in_words()}"
                 )
             self.look_for_deadlocks()
-            self.aside()
             self.api.sleep(self.interval())
 
     def look_for_deadlocks(self) -> None:
@@ -3107,13 +3114,6 @@ class LockWaiter:
             self.told_progress, self.progress_at = shown, now
             tell_progress = self.lookout.announcer.tell if self.lookout is not None else self.log.progress
             tell_progress(0, shown)
-
-
-def lock_of(step: Any, name: str, scope: str) -> str:
-    """The whole name of the lock that a form means: one for all, or one for each environment, tenant or both."""
-    environment = step.variable("Octopus.Environment.Name") if "environment" in scope else ""
-    tenant = step.variable("Octopus.Deployment.Tenant.Name") or "no tenant" if "tenant" in scope else ""
-    return scoped_name(name, environment, tenant)
 
 
 # ---- templates/steps/acquire_lock.py ----

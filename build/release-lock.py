@@ -6,7 +6,7 @@
 # spec: step_templates/release-lock.yaml
 # id: 636563b2-1608-4b0f-99f2-c8e9af73ee88
 # revision: 1
-# digest: sha256:bc012b2bb0176bed310cc8d14ca281c2d5666a2b8634346a0db7629bc1e0c3f2
+# digest: sha256:beaa0a67bb7016322131ccbc0b2c8bb30c0b64d0ae0a1a0a0271d1a0ee02eaf6
 
 from __future__ import annotations
 
@@ -1446,6 +1446,216 @@ def parse_lock_name(text: str) -> str:
     return name
 
 
+# ---- generator/runtime/markers.py ----
+
+NOBODY = "nobody"
+
+
+class ParentTask(Record):
+    """The task whose step made a child. Task ids are unique on one server only, hence `server`, its address."""
+
+    server: str
+    space: str
+    id: str
+
+    def __str__(self) -> str:
+        """What stands in the marker: `https://octopus.example.com/Spaces-1/ServerTasks-7`, or `nobody` outside a task."""
+        return "/".join(part for part in self if part) or NOBODY
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self.server and self.space and self.id)
+
+
+def own_task(step: Any) -> ParentTask:
+    """The task that runs this step; empty outside Octopus."""
+    task = step.variable("Octopus.Task.Id")
+    if not task:
+        return ParentTask("", "", "")
+    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
+    return ParentTask(server, step.variable("Octopus.Space.Id"), task)
+
+
+# ---- generator/runtime/once.py ----
+
+def own_identity(step: Any) -> list[str]:
+    """Server, task, action, and the machine of a step that runs for targets: what stays the same when a step is retried.
+
+    A worker is no part of it, for a retry may run on another one. Outside a task every run is an intention of its own.
+    """
+    import os
+
+    task = step.variable("Octopus.Task.Id") or "no task " + os.urandom(12).hex()
+    on_worker = step.variable("Octopus.Action.RunOnServer").lower() == "true"
+    for_targets = bool(step.variable("Octopus.Action.TargetRoles")) or not on_worker
+    machine = step.variable("Octopus.Machine.Id") if for_targets else ""
+    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
+    return [server, task, step.variable("Octopus.Action.Id") or step.variable("Octopus.Action.Name"), machine]
+
+
+# ---- generator/runtime/tasks.py ----
+
+ALIVE_STATES = ("Queued", "Executing", "Cancelling")
+
+CLOCK_TOLERANCE = timedelta(seconds=30)  # between the worker's clock and the server's
+
+
+class Task:
+    """One server task. Its state alone does not tell whether a person is asked: `is_paused` does."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.id: str = document["Id"]
+        self.state: str = document["State"]
+        self.description: str = document.get("Description") or self.id
+        self.error: str = document.get("ErrorMessage") or ""
+        arguments = document.get("Arguments") or {}
+        self.deployment_id: str = arguments.get("DeploymentId") or ""
+        self.runbook_run_id: str = arguments.get("RunbookRunId") or ""
+        self.space_id: str = document.get("SpaceId") or ""
+        # Approvals outside of Octopus, by type; servers that know none leave them out.
+        self.preconditions: Sequence[str] = document.get("PendingPreconditionTypes") or ()
+        self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
+        self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
+        self.queued = moment_or_none(document.get("QueueTime"))
+        self.started = moment_or_none(document.get("StartTime"))
+        self.completed = moment_or_none(document.get("CompletedTime"))
+        self.was_picked_up: bool = (
+            bool(document.get("HasBeenPickedUpByProcessor")) or self.started is not None
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state in ALIVE_STATES
+
+    @property
+    def is_waiting_in_queue(self) -> bool:
+        """Queued, and nothing of it has begun: a task that waits for a person reads Queued as well."""
+        return self.state == "Queued" and not self.is_paused and not self.was_picked_up
+
+    @property
+    def never_began(self) -> bool:
+        return self.started is None and not self.was_picked_up
+
+    def is_scheduled(self, now: datetime) -> bool:
+        """Queued for a time that has not come."""
+        return self.is_waiting_in_queue and self.queued is not None and self.queued > now + CLOCK_TOLERANCE
+
+    def is_active(self, now: datetime) -> bool:
+        """Executing, Cancelling, waiting for a person, or Queued and due."""
+        return self.is_alive and not self.is_scheduled(now)
+
+    @property
+    def queue_time(self) -> Optional[timedelta]:
+        return self.started - self.queued if self.started and self.queued else None
+
+    @property
+    def run_time(self) -> Optional[timedelta]:
+        return self.completed - self.started if self.started and self.completed else None
+
+
+def utc_now(api: Api) -> datetime:
+    return datetime.fromtimestamp(api.wall_clock(), timezone.utc)
+
+
+# ---- generator/runtime/orphans.py ----
+
+SAME_MOMENT = 1.0  # seconds between two writings of one queue time
+
+
+def read_own_task(api: Api, step: Any) -> Optional[Task]:
+    """The task that runs this step as the server of `api` returns it; None on another server, and without the right to see it.
+
+    One server may have several addresses, and two servers the same ids: where the addresses differ the queue time decides.
+    """
+    own = own_task(step)
+    if not own.space or not own.id:
+        return None
+    try:
+        found = [
+            Task(item) for item in api.by_ids(f"/api/{own.space}/tasks", [own.id]) if item["Id"] == own.id
+        ]
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        return None
+    if not found or api.url.lower() == own.server:
+        return found[0] if found else None
+    told, seen = moment_or_none(step.variable("Octopus.Task.QueueTime")), found[0].queued
+    same = told is not None and seen is not None and abs((told - seen).total_seconds()) <= SAME_MOMENT
+    return found[0] if same else None
+
+
+# ---- generator/runtime/lock_claims.py ----
+
+def own_claim(api: Api, step: Any, share: int, *, is_to_last: bool) -> LockClaim:
+    """What this run of the step claims; a StepFailure where nobody could ever find out that its task has ended.
+
+    `is_to_last`: it will stand in a lock, so that it matters whether this account can tell.
+    """
+    _, task, action, machine = own_identity(step)
+    own = own_task(step)
+    if not own.id:
+        raise StepFailure(MISCONFIGURED, "a lock is held by a task of Octopus, and this runs in none")
+    if read_own_task(api, step) is None:
+        if api.url.lower() != own.server:
+            raise StepFailure(
+                MISCONFIGURED,
+                f"{api.url} does not show this account the running task {own.id}, so that nobody can tell whether it is the "
+                "server that runs it: a lock works within one server, and takes TaskView for this project",
+            )
+        if is_to_last:
+            step.log.warning(
+                f"The server does not show this account the running task {own.id} (that takes TaskView for this project): should "
+                "it end without giving the lock back, steps with the same account cannot tell, and wait."
+            )
+    return LockClaim(
+        nonce=os.urandom(8).hex(),
+        space=own.space,
+        task=task,
+        action=action,
+        machine=machine,
+        share=share,
+        since=iso_now(api),
+        fence=0,
+        about={name: shortened_text(value) for name, value in about_step(step).items()},
+    )
+
+
+def about_step(step: Any) -> dict[str, str]:
+    """Who claims, for people."""
+    machine = step.variable("Octopus.Machine.Name") if own_identity(step)[3] else ""
+    name = step.variable("Octopus.Step.Name") or step.variable("Octopus.Action.Name")
+    tenant = step.variable("Octopus.Deployment.Tenant.Name")
+    return {
+        "project": step.variable("Octopus.Project.Name"),
+        "release": step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name"),
+        "environment": step.variable("Octopus.Environment.Name") + (f" for {tenant}" if tenant else ""),
+        "step": name + (f" on {machine}" if machine else ""),
+        "link": step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink"),
+    }
+
+
+def shortened_text(text: str) -> str:
+    tidy = one_line(text)
+    return tidy if len(tidy) <= LONGEST_TEXT else tidy[: LONGEST_TEXT - 3] + "..."
+
+
+def iso_now(api: Api) -> str:
+    return utc_now(api).isoformat(timespec="seconds")
+
+
+def lock_of(step: Any, name: str, scope: str) -> str:
+    """The whole name of the lock that a form means: one for all, or one for each environment, tenant or both."""
+    environment = step.variable("Octopus.Environment.Name") if "environment" in scope else ""
+    tenant = step.variable("Octopus.Deployment.Tenant.Name") or "no tenant" if "tenant" in scope else ""
+    return scoped_name(name, environment, tenant)
+
+
+def held_for(api: Api, claim: LockClaim) -> timedelta:
+    since = moment_or_none(claim.since)
+    return max(timedelta(), utc_now(api) - since) if since is not None else timedelta()
+
+
 # ---- generator/runtime/lock_set.py ----
 
 SHORTEST_WRITE = 60.0  # seconds in which a change may fail to succeed, though its own deadline is nearer
@@ -1593,212 +1803,9 @@ def find_lock_set(api: Api) -> LockSet:
     )
 
 
-# ---- generator/runtime/markers.py ----
-
-NOBODY = "nobody"
-
-
-class ParentTask(Record):
-    """The task whose step made a child. Task ids are unique on one server only, hence `server`, its address."""
-
-    server: str
-    space: str
-    id: str
-
-    def __str__(self) -> str:
-        """What stands in the marker: `https://octopus.example.com/Spaces-1/ServerTasks-7`, or `nobody` outside a task."""
-        return "/".join(part for part in self if part) or NOBODY
-
-    @property
-    def is_known(self) -> bool:
-        return bool(self.server and self.space and self.id)
-
-
-def own_task(step: Any) -> ParentTask:
-    """The task that runs this step; empty outside Octopus."""
-    task = step.variable("Octopus.Task.Id")
-    if not task:
-        return ParentTask("", "", "")
-    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
-    return ParentTask(server, step.variable("Octopus.Space.Id"), task)
-
-
-# ---- generator/runtime/once.py ----
-
-def own_identity(step: Any) -> list[str]:
-    """Server, task, action, and the machine of a step that runs for targets: what stays the same when a step is retried.
-
-    A worker is no part of it, for a retry may run on another one. Outside a task every run is an intention of its own.
-    """
-    import os
-
-    task = step.variable("Octopus.Task.Id") or "no task " + os.urandom(12).hex()
-    on_worker = step.variable("Octopus.Action.RunOnServer").lower() == "true"
-    for_targets = bool(step.variable("Octopus.Action.TargetRoles")) or not on_worker
-    machine = step.variable("Octopus.Machine.Id") if for_targets else ""
-    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
-    return [server, task, step.variable("Octopus.Action.Id") or step.variable("Octopus.Action.Name"), machine]
-
-
-# ---- generator/runtime/tasks.py ----
-
-ALIVE_STATES = ("Queued", "Executing", "Cancelling")
-
-CLOCK_TOLERANCE = timedelta(seconds=30)  # between the worker's clock and the server's
-
-
-class Task:
-    """One server task. Its state alone does not tell whether a person is asked: `is_paused` does."""
-
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self.id: str = document["Id"]
-        self.state: str = document["State"]
-        self.description: str = document.get("Description") or self.id
-        self.error: str = document.get("ErrorMessage") or ""
-        arguments = document.get("Arguments") or {}
-        self.deployment_id: str = arguments.get("DeploymentId") or ""
-        self.runbook_run_id: str = arguments.get("RunbookRunId") or ""
-        self.space_id: str = document.get("SpaceId") or ""
-        # Approvals outside of Octopus, by type; servers that know none leave them out.
-        self.preconditions: Sequence[str] = document.get("PendingPreconditionTypes") or ()
-        self.is_paused: bool = bool(document.get("HasPendingInterruptions")) and self.is_alive
-        self.has_warnings: bool = bool(document.get("HasWarningsOrErrors"))
-        self.queued = moment_or_none(document.get("QueueTime"))
-        self.started = moment_or_none(document.get("StartTime"))
-        self.completed = moment_or_none(document.get("CompletedTime"))
-        self.was_picked_up: bool = (
-            bool(document.get("HasBeenPickedUpByProcessor")) or self.started is not None
-        )
-
-    @property
-    def is_alive(self) -> bool:
-        return self.state in ALIVE_STATES
-
-    @property
-    def is_waiting_in_queue(self) -> bool:
-        """Queued, and nothing of it has begun: a task that waits for a person reads Queued as well."""
-        return self.state == "Queued" and not self.is_paused and not self.was_picked_up
-
-    @property
-    def never_began(self) -> bool:
-        return self.started is None and not self.was_picked_up
-
-    def is_scheduled(self, now: datetime) -> bool:
-        """Queued for a time that has not come."""
-        return self.is_waiting_in_queue and self.queued is not None and self.queued > now + CLOCK_TOLERANCE
-
-    def is_active(self, now: datetime) -> bool:
-        """Executing, Cancelling, waiting for a person, or Queued and due."""
-        return self.is_alive and not self.is_scheduled(now)
-
-    @property
-    def queue_time(self) -> Optional[timedelta]:
-        return self.started - self.queued if self.started and self.queued else None
-
-    @property
-    def run_time(self) -> Optional[timedelta]:
-        return self.completed - self.started if self.started and self.completed else None
-
-
-def utc_now(api: Api) -> datetime:
-    return datetime.fromtimestamp(api.wall_clock(), timezone.utc)
-
-
-# ---- generator/runtime/orphans.py ----
-
-SAME_MOMENT = 1.0  # seconds between two writings of one queue time
-
-
-def read_own_task(api: Api, step: Any) -> Optional[Task]:
-    """The task that runs this step as the server of `api` returns it; None on another server, and without the right to see it.
-
-    One server may have several addresses, and two servers the same ids: where the addresses differ the queue time decides.
-    """
-    own = own_task(step)
-    if not own.space or not own.id:
-        return None
-    try:
-        found = [
-            Task(item) for item in api.by_ids(f"/api/{own.space}/tasks", [own.id]) if item["Id"] == own.id
-        ]
-    except ApiError as error:
-        if error.status not in (403, 404):
-            raise
-        return None
-    if not found or api.url.lower() == own.server:
-        return found[0] if found else None
-    told, seen = moment_or_none(step.variable("Octopus.Task.QueueTime")), found[0].queued
-    same = told is not None and seen is not None and abs((told - seen).total_seconds()) <= SAME_MOMENT
-    return found[0] if same else None
-
-
 # ---- generator/runtime/locks.py ----
 
 LONGEST_RELEASE = 300.0
-
-
-def own_claim(api: Api, step: Any, share: int, *, is_to_last: bool) -> LockClaim:
-    """What this run of the step claims; a StepFailure where nobody could ever find out that its task has ended.
-
-    `is_to_last`: it will stand in a lock, so that it matters whether this account can tell.
-    """
-    _, task, action, machine = own_identity(step)
-    own = own_task(step)
-    if not own.id:
-        raise StepFailure(MISCONFIGURED, "a lock is held by a task of Octopus, and this runs in none")
-    if read_own_task(api, step) is None:
-        if api.url.lower() != own.server:
-            raise StepFailure(
-                MISCONFIGURED,
-                f"{api.url} does not show this account the running task {own.id}, so that nobody can tell whether it is the "
-                "server that runs it: a lock works within one server, and takes TaskView for this project",
-            )
-        if is_to_last:
-            step.log.warning(
-                f"The server does not show this account the running task {own.id} (that takes TaskView for this project): should "
-                "it end without giving the lock back, steps with the same account cannot tell, and wait."
-            )
-    return LockClaim(
-        nonce=os.urandom(8).hex(),
-        space=own.space,
-        task=task,
-        action=action,
-        machine=machine,
-        share=share,
-        since=iso_now(api),
-        fence=0,
-        about={name: shortened_text(value) for name, value in about_step(step).items()},
-    )
-
-
-def about_step(step: Any) -> dict[str, str]:
-    """Who claims, for people."""
-    machine = step.variable("Octopus.Machine.Name") if own_identity(step)[3] else ""
-    name = step.variable("Octopus.Step.Name") or step.variable("Octopus.Action.Name")
-    tenant = step.variable("Octopus.Deployment.Tenant.Name")
-    return {
-        "project": step.variable("Octopus.Project.Name"),
-        "release": step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name"),
-        "environment": step.variable("Octopus.Environment.Name") + (f" for {tenant}" if tenant else ""),
-        "step": name + (f" on {machine}" if machine else ""),
-        "link": step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink"),
-    }
-
-
-def shortened_text(text: str) -> str:
-    tidy = one_line(text)
-    return tidy if len(tidy) <= LONGEST_TEXT else tidy[: LONGEST_TEXT - 3] + "..."
-
-
-def iso_now(api: Api) -> str:
-    return utc_now(api).isoformat(timespec="seconds")
-
-
-def lock_of(step: Any, name: str, scope: str) -> str:
-    """The whole name of the lock that a form means: one for all, or one for each environment, tenant or both."""
-    environment = step.variable("Octopus.Environment.Name") if "environment" in scope else ""
-    tenant = step.variable("Octopus.Deployment.Tenant.Name") or "no tenant" if "tenant" in scope else ""
-    return scoped_name(name, environment, tenant)
 
 
 def give_back(api: Api, locks: LockSet, name: str, own: LockClaim) -> list[LockClaim]:
@@ -1818,9 +1825,20 @@ def give_back(api: Api, locks: LockSet, name: str, own: LockClaim) -> list[LockC
     return held
 
 
-def held_for(api: Api, claim: LockClaim) -> timedelta:
-    since = moment_or_none(claim.since)
-    return max(timedelta(), utc_now(api) - since) if since is not None else timedelta()
+def other_locks_of(locks: LockSet, own: LockClaim) -> list[str]:
+    """The names of all locks that the own task holds."""
+    document = locks.read()
+    names = [str(one["Name"]) for one in document["Variables"] if one["Name"] != LOCK_FORMAT_VARIABLE]
+    return [
+        name for name in names if any(one.task == own.task for one in readable_holders(locks, document, name))
+    ]
+
+
+def readable_holders(locks: LockSet, document: Mapping[str, Any], name: str) -> tuple[LockClaim, ...]:
+    try:
+        return locks.lock(document, name).holders
+    except StepFailure:  # whatever is wrong with somebody else's lock
+        return ()
 
 
 # ---- templates/steps/release_lock.py ----
@@ -1831,7 +1849,8 @@ def main(parameters: Parameters) -> None:
     name = lock_of(step, parameters.lock, parameters.scope)
     api = connect(parameters, timedelta(seconds=LONGEST_RELEASE))
     own = own_claim(api, step, EXCLUSIVE, is_to_last=False)
-    held = give_back(api, find_lock_set(api), name, own)
+    locks = find_lock_set(api)
+    held = give_back(api, locks, name, own)
     fence = max((claim.fence for claim in held), default=0)
     length = max((held_for(api, claim) for claim in held), default=timedelta())
     step.output("Lock", name)
@@ -1841,8 +1860,10 @@ def main(parameters: Parameters) -> None:
     step.result["lock"] = {"name": name, "released": [claim.to_json() for claim in held]}
     if held:
         step.log.highlight(f"The lock {name} is given back, held for {spoken(length)}. Fence {fence}.")
-    else:
-        step.log.info(f"This task does not hold the lock {name}: there is nothing to give back.")
+        return
+    others = other_locks_of(locks, own)
+    told = f" It holds: {', '.join(others)}." if others else ""
+    step.log.info(f"This task does not hold the lock {name}: there is nothing to give back.{told}")
 
 
 # ---- The form: one row a parameter ----

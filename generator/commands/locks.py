@@ -13,11 +13,15 @@ from generator.locks import FoundLock, LockSet, break_lock, read_lock_set, read_
 from generator.octopus import Client, connect, read_target
 from generator.octopus.records import Document
 from generator.outcome import Confirm, Outcome, Part, Table
-from generator.runtime.lock_state import LOCK_SET_NAME, LockClaim
+from generator.runtime.lock_state import LOCK_FORMAT_VARIABLE, LOCK_SET_NAME, LockClaim
 from generator.settings import read_settings
 from generator.source import closest_or_all
 
 ENDED = frozenset({"Success", "Failed", "Canceled", "TimedOut"})
+UNFINISHED = (
+    f"the set {LOCK_SET_NAME!r} shows no variable {LOCK_FORMAT_VARIABLE}: the account lacks VariableViewUnscoped, or "
+    "`octosteps apply` has yet to complete the set"
+)
 DANGER = "A step that still works under it goes on without its protection: make sure that none does."
 
 
@@ -46,7 +50,7 @@ def run(
         owners = read_owners(client, (claim for lock in locks for claim in lock.claims))
         if name is not None:
             return breaking(client, found, chosen(locks, name), owners, confirm)
-        return listing(client, locks, owners)
+        return listing(client, found, locks, owners)
 
 
 def without_set(client: Client, name: str | None) -> Outcome:
@@ -66,8 +70,11 @@ def chosen(locks: Sequence[FoundLock], name: str) -> FoundLock:
     raise Refusal(f"there is no lock {name!r}: {closest_or_all(name, [lock.name for lock in locks])}")
 
 
-def listing(client: Client, locks: Sequence[FoundLock], owners: Mapping[str, Document]) -> Outcome:
-    faults = [
+def listing(
+    client: Client, found: LockSet, locks: Sequence[FoundLock], owners: Mapping[str, Document]
+) -> Outcome:
+    faults = [] if found.is_ready else [UNFINISHED]
+    faults += [
         f"{plain(lock.name)}: this variable holds no lock: {plain(lock.fault)}"
         for lock in locks
         if lock.fault
@@ -76,7 +83,7 @@ def listing(client: Client, locks: Sequence[FoundLock], owners: Mapping[str, Doc
     parts: list[Part] = []
     if rows:
         parts.append(Table(columns=("Lock", "", "Who", "Since", "Fence", "Task", "Link"), rows=rows))
-    else:
+    elif found.is_ready:
         parts.append(f"{client.where}: no step has taken a lock yet.")
     parts += [f"! {fault}" for fault in faults]
     return Outcome(

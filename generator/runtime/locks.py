@@ -7,16 +7,16 @@ its process has stopped (source: docs, Abandoning stuck tasks); that is what the
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
-from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
+from typing import Any, Iterable, Mapping, Optional, Sequence
 
 from generator.runtime.announcements import Target
 from generator.runtime.api import Api, ApiError
 from generator.runtime.deadlocks import NEEDS_LOCK
+from generator.runtime.lock_claims import claim_in_words, iso_now
 from generator.runtime.lock_set import LockSet
 from generator.runtime.lock_state import (
-    LONGEST_TEXT,
+    LOCK_FORMAT_VARIABLE,
     Attempt,
     LockClaim,
     LockState,
@@ -24,13 +24,9 @@ from generator.runtime.lock_state import (
     certain_blockers,
     claims_of_task,
     has_room,
-    scoped_name,
 )
-from generator.runtime.log import Log, one_line
-from generator.runtime.markers import own_task
+from generator.runtime.log import Log
 from generator.runtime.moments import moment_or_none, spoken
-from generator.runtime.once import own_identity
-from generator.runtime.orphans import read_own_task
 from generator.runtime.step import CANCELLED, DEADLOCK, MISCONFIGURED, REFUSED, TIMED_OUT, StepFailure
 from generator.runtime.tasks import Task, utc_now
 from generator.runtime.wait_graph import Lookout
@@ -50,81 +46,12 @@ PASS_OVER_AFTER = 90.0
 LONGEST_RELEASE = 300.0
 
 
-def own_claim(api: Api, step: Any, share: int, *, is_to_last: bool) -> LockClaim:
-    """What this run of the step claims; a StepFailure where nobody could ever find out that its task has ended.
-
-    `is_to_last`: it will stand in a lock, so that it matters whether this account can tell.
-    """
-    _, task, action, machine = own_identity(step)
-    own = own_task(step)
-    if not own.id:
-        raise StepFailure(MISCONFIGURED, "a lock is held by a task of Octopus, and this runs in none")
-    if read_own_task(api, step) is None:
-        if api.url.lower() != own.server:
-            raise StepFailure(
-                MISCONFIGURED,
-                f"{api.url} does not show this account the running task {own.id}, so that nobody can tell whether it is the "
-                "server that runs it: a lock works within one server, and takes TaskView for this project",
-            )
-        if is_to_last:
-            step.log.warning(
-                f"The server does not show this account the running task {own.id} (that takes TaskView for this project): should "
-                "it end without giving the lock back, steps with the same account cannot tell, and wait."
-            )
-    return LockClaim(
-        nonce=os.urandom(8).hex(),
-        space=own.space,
-        task=task,
-        action=action,
-        machine=machine,
-        share=share,
-        since=iso_now(api),
-        fence=0,
-        about={name: shortened_text(value) for name, value in about_step(step).items()},
-    )
-
-
-def about_step(step: Any) -> dict[str, str]:
-    """Who claims, for people."""
-    machine = step.variable("Octopus.Machine.Name") if own_identity(step)[3] else ""
-    name = step.variable("Octopus.Step.Name") or step.variable("Octopus.Action.Name")
-    tenant = step.variable("Octopus.Deployment.Tenant.Name")
-    return {
-        "project": step.variable("Octopus.Project.Name"),
-        "release": step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name"),
-        "environment": step.variable("Octopus.Environment.Name") + (f" for {tenant}" if tenant else ""),
-        "step": name + (f" on {machine}" if machine else ""),
-        "link": step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink"),
-    }
-
-
-def shortened_text(text: str) -> str:
-    tidy = one_line(text)
-    return tidy if len(tidy) <= LONGEST_TEXT else tidy[: LONGEST_TEXT - 3] + "..."
-
-
-def iso_now(api: Api) -> str:
-    return utc_now(api).isoformat(timespec="seconds")
-
-
-def link_of(api: Api, claim: LockClaim) -> str:
-    return api.web_link({"Links": {"Web": claim.about.get("link", "")}})
-
-
-def claim_in_words(api: Api, claim: LockClaim) -> str:
-    """Who, since when, and where to look."""
-    since = moment_or_none(claim.since)
-    link = link_of(api, claim)
-    return (
-        f"{claim}" + (f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else "") + (f" {link}" if link else "")
-    )
-
-
 class LockWaiter:
     """One step that wants a lock. `take` gives back its claim as a holder, and raises StepFailure for everything else.
 
     `limit`: how long it may wait. Without `waits` it does not. `break_after`: how old a holder's claim must be to count no more
-    when the server does not return its task; None keeps it. `aside` is called once a poll, with `behind` up to date.
+    when the server does not return its task; None keeps it. A `lookout` tells others
+    for whom it waits, and finds out when that could never end.
     """
 
     def __init__(
@@ -138,7 +65,6 @@ class LockWaiter:
         limit: timedelta,
         waits: bool = True,
         break_after: Optional[timedelta] = None,
-        aside: Callable[[], None] = lambda: None,
         lookout: Optional[Lookout] = None,
     ) -> None:
         self.api = api
@@ -149,7 +75,6 @@ class LockWaiter:
         self.limit = limit.total_seconds()
         self.waits = waits
         self.break_after = break_after
-        self.aside = aside
         self.lookout = lookout
         self.begun = self.changed_at = self.idle_since = api.clock()
         self.known = False
@@ -188,7 +113,6 @@ class LockWaiter:
                     TIMED_OUT, f"not within {spoken(timedelta(seconds=self.limit))}: {self.in_words()}"
                 )
             self.look_for_deadlocks()
-            self.aside()
             self.api.sleep(self.interval())
 
     def look_for_deadlocks(self) -> None:
@@ -369,13 +293,6 @@ class LockWaiter:
             tell_progress(0, shown)
 
 
-def lock_of(step: Any, name: str, scope: str) -> str:
-    """The whole name of the lock that a form means: one for all, or one for each environment, tenant or both."""
-    environment = step.variable("Octopus.Environment.Name") if "environment" in scope else ""
-    tenant = step.variable("Octopus.Deployment.Tenant.Name") or "no tenant" if "tenant" in scope else ""
-    return scoped_name(name, environment, tenant)
-
-
 def give_back(api: Api, locks: LockSet, name: str, own: LockClaim) -> list[LockClaim]:
     """Takes the claims of the own task out of the lock, those in line included; what it held.
 
@@ -393,6 +310,17 @@ def give_back(api: Api, locks: LockSet, name: str, own: LockClaim) -> list[LockC
     return held
 
 
-def held_for(api: Api, claim: LockClaim) -> timedelta:
-    since = moment_or_none(claim.since)
-    return max(timedelta(), utc_now(api) - since) if since is not None else timedelta()
+def other_locks_of(locks: LockSet, own: LockClaim) -> list[str]:
+    """The names of all locks that the own task holds."""
+    document = locks.read()
+    names = [str(one["Name"]) for one in document["Variables"] if one["Name"] != LOCK_FORMAT_VARIABLE]
+    return [
+        name for name in names if any(one.task == own.task for one in readable_holders(locks, document, name))
+    ]
+
+
+def readable_holders(locks: LockSet, document: Mapping[str, Any], name: str) -> tuple[LockClaim, ...]:
+    try:
+        return locks.lock(document, name).holders
+    except StepFailure:  # whatever is wrong with somebody else's lock
+        return ()

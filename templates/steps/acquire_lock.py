@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Optional
 
 from generator.runtime.connection import CONNECTION_GRAMMARS, connect
+from generator.runtime.lock_claims import lock_of, own_claim
 from generator.runtime.lock_set import find_lock_set
 from generator.runtime.lock_state import EXCLUSIVE, LockClaim, parse_lock_name
-from generator.runtime.locks import LockWaiter, lock_of, own_claim
+from generator.runtime.locks import LockWaiter
 from generator.runtime.moments import spoken
 from generator.runtime.parameters import Parameters, reads
 from generator.runtime.step import Step, StepFailure

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from generator.runtime.connection import CONNECTION_GRAMMARS, connect
+from generator.runtime.lock_claims import held_for, lock_of, own_claim
 from generator.runtime.lock_set import find_lock_set
 from generator.runtime.lock_state import EXCLUSIVE, parse_lock_name
-from generator.runtime.locks import LONGEST_RELEASE, give_back, held_for, lock_of, own_claim
+from generator.runtime.locks import LONGEST_RELEASE, give_back, other_locks_of
 from generator.runtime.moments import spoken
 from generator.runtime.parameters import Parameters, reads
 from generator.runtime.step import Step
@@ -19,7 +20,8 @@ def main(parameters: Parameters) -> None:
     name = lock_of(step, parameters.lock, parameters.scope)
     api = connect(parameters, timedelta(seconds=LONGEST_RELEASE))
     own = own_claim(api, step, EXCLUSIVE, is_to_last=False)
-    held = give_back(api, find_lock_set(api), name, own)
+    locks = find_lock_set(api)
+    held = give_back(api, locks, name, own)
     fence = max((claim.fence for claim in held), default=0)
     length = max((held_for(api, claim) for claim in held), default=timedelta())
     step.output("Lock", name)
@@ -29,5 +31,7 @@ def main(parameters: Parameters) -> None:
     step.result["lock"] = {"name": name, "released": [claim.to_json() for claim in held]}
     if held:
         step.log.highlight(f"The lock {name} is given back, held for {spoken(length)}. Fence {fence}.")
-    else:
-        step.log.info(f"This task does not hold the lock {name}: there is nothing to give back.")
+        return
+    others = other_locks_of(locks, own)
+    told = f" It holds: {', '.join(others)}." if others else ""
+    step.log.info(f"This task does not hold the lock {name}: there is nothing to give back.{told}")

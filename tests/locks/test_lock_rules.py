@@ -9,6 +9,7 @@ import pytest
 from lock_fakes import SET_PATH, FakeTask, LockServer
 
 from generator.runtime.api import Api
+from generator.runtime.lock_claims import own_claim
 from generator.runtime.lock_set import LockSet, find_lock_set
 from generator.runtime.lock_state import (
     Attempt,
@@ -22,7 +23,7 @@ from generator.runtime.lock_state import (
     parse_lock_name,
     scoped_name,
 )
-from generator.runtime.locks import PASS_OVER_AFTER, LockWaiter, own_claim
+from generator.runtime.locks import PASS_OVER_AFTER, LockWaiter
 from generator.runtime.parameters import Secret
 from generator.runtime.step import Step, StepFailure
 from tests.runtime.runtime_fakes import FakeOctopus, VirtualTime

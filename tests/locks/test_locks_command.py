@@ -124,7 +124,15 @@ def test_no_lock_and_no_set() -> None:
         none = ran(locks)
         assert none.exit_code == 0, none
         assert "has no variable set 'octosteps locks' that this account can see" in none.out
-        assert ran(locks, "--break", "X", "--no-prompt").exit_code == 1
+        locks.scene.client.post(
+            "libraryvariablesets", {"Name": "octosteps locks", "ContentType": "Variables"}
+        )
+        unfinished = ran(locks)
+        assert unfinished.exit_code == 1, unfinished
+        assert (
+            "! the set 'octosteps locks' shows no variable octosteps.locks: the account lacks"
+            in unfinished.out
+        )
 
 
 def test_the_set_is_made_once_whoever_is_faster() -> None:

@@ -147,7 +147,8 @@ def test_modes_scopes_and_refusals_in_one_deployment(locks: LockScene) -> None:
     assert locks.scene.wait(scoped)["State"] == "Success", locks.scene.log(scoped)
     assert locks.lock("Database (in Test)").fence > 0
     log = locks.scene.log(scoped)
-    assert "Info: This task does not hold the lock Other: there is nothing to give back." in log, log
+    told = "Info: This task does not hold the lock Other: there is nothing to give back. It holds: Database (in Test)."
+    assert told in log, log
     locks.project("Late", wait_limit="40s")
     task = locks.begin("Late")
     error = locks.error(task)
