@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from lock_scene import (
@@ -20,10 +21,11 @@ from lock_scene import (
     variables,
 )
 
+from generator.commands.locks import run as show_locks
 from generator.octopus.client import connect
 from generator.runtime.lock_state import LOCK_FORMAT_VARIABLE, LOCK_SET_NAME
 from tests.processes import needs_proc, script_processes
-from tests.scene import Scene, own_step
+from tests.scene import ROOT, Scene, own_step
 
 
 @pytest.fixture
@@ -176,6 +178,12 @@ def test_spaces_and_runbooks(locks: LockScene) -> None:
         locks.until_held_by(holder)
         waiter = str(other.scene.run_runbook(runbook)["TaskId"])
         locks.until_waiting(waiter)
+        listed: Any = show_locks(root=ROOT, environ=locks.scene.environ).data
+        [lock] = listed["locks"]
+        assert [one["task"] for one in (*lock["holders"], *lock["waiters"]) if one["isAlive"]] == [
+            holder,
+            waiter,
+        ]
         answer(locks.scene, holder)
         assert other.scene.wait(waiter)["State"] == "Success", other.scene.log(waiter)
         again = str(other.scene.run_runbook(runbook)["TaskId"])
