@@ -27,7 +27,7 @@ def scene() -> Iterator[Scene]:
         yield opened
 
 
-def make_child(scene: Scene, *, seconds: float = 150, outcome: str = "success") -> None:
+def make_child(scene: Scene, *, seconds: float = 100, outcome: str = "success") -> None:
     scene.make_project(
         "Child", steps=[own_step("Work", seconds=seconds, outcome=outcome)], releases=["1.0.0"]
     )
@@ -183,7 +183,7 @@ TROUBLE: list[dict[str, Any]] = [
 
 def test_trouble_in_the_middle_of_a_wait(scene: Scene) -> None:
     """Proxy pages, 429, 503, resets and halves of answers, in turn, while the child runs: the step reports what became of it."""
-    make_child(scene, seconds=200)
+    make_child(scene, seconds=110)
     parent = begin(scene)
     until_the_child_runs(scene, parent)
     polls = r"/tasks(/[^/]+/details)?$"
@@ -266,7 +266,7 @@ def test_a_child_that_never_leaves_the_queue(
     scene: Scene, hold: Callable[[Scene], None], reason: str
 ) -> None:
     """The reason stands in the log, and in the sentence with which the queue limit ends the wait; the child is cancelled."""
-    make_child(scene)
+    make_child(scene, seconds=400)
     scene.make_project("Parent", steps=[own_step("Work", seconds=600)], releases=["1.0.0"])
     parent = scene.deploy("Parent", "1.0.0")
     scene.wait_until(lambda: scene.task(parent["TaskId"])["State"] == "Executing", "the parent has begun")
