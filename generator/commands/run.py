@@ -23,6 +23,7 @@ from generator.errors import Refusal
 from generator.outcome import Outcome, Part, Table
 from generator.source import closest, closest_or_all
 from generator.spec import Parameter, octopus_text
+from generator.step_template import SCRIPT_SYNTAX
 from generator.workspace import Built, render_known
 
 _LONGEST_SHOWN = 4000  # characters of an artifact that a person still reads in a terminal
@@ -45,6 +46,9 @@ def run(
     thread. Errors: Refusal that names every bad argument, Problems of the library.
     """
     built = _find(root, name)
+    language = built.template.properties.get(SCRIPT_SYNTAX, "PowerShell")
+    if language != "Python":
+        raise Refusal(f"{built.spec.name} is {language}: only Python scripts run here")
     parameters = {parameter.key: parameter for parameter in built.spec.parameters}
     faults: list[str] = []
     given = dict(_pairs("--variable", variables, faults))

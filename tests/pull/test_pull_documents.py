@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from generator.adoption import canonical
+from generator.adoption import canonical, slug_of
 from generator.commands import build, pull
 from generator.edited_yaml import edit, same
 from generator.source import parse_source
@@ -186,7 +186,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Document]:
     build.run(root=root)
     made = {}
     for title, (name, document) in zip(ODD, documents.items(), strict=True):
-        built = json.loads((root / "build" / f"{pull.slug_of(Path(name).stem)}.json").read_bytes())
+        built = json.loads((root / "build" / f"{slug_of(Path(name).stem)}.json").read_bytes())
         made[title] = {"given": document, "built": built}
     return made
 

@@ -383,6 +383,15 @@ def test_a_spec_that_is_gone_takes_its_json_with_it(library: Path) -> None:
     assert sorted(file.name for file in (library / "build").iterdir()) == ["1-shop-greet.json", "mine.json"]
 
 
+def test_only_python_is_run(library: Path) -> None:
+    run(library, make_document())
+    ended = octosteps("run", "Shop - Greet", folder=library)
+    assert (ended.exit_code, ended.err) == (
+        1,
+        "octosteps: Shop - Greet is PowerShell: only Python scripts run here\n",
+    )
+
+
 def test_the_same_from_the_command_line(library: Path) -> None:
     """With -f json nothing but JSON is printed, and git finds the built file equal to the pulled one."""
     write_documents(library, {"greet.json": make_document()})
