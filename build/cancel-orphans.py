@@ -5,8 +5,8 @@
 #
 # spec: step_templates/cancel-orphans.yaml
 # id: 6e0c7d1b-9a52-4c0e-8f3d-2b7a51c4e9d6
-# revision: 1
-# digest: sha256:4810eb9222654e2a0a6ddb4a17da35e49bab0a00fd91dd8e230ec83a3f35bd48
+# revision: 2
+# digest: sha256:77f3be4932122b57a26b4748379bd2b8939666eb4d7a19d429257df886221d44
 
 from __future__ import annotations
 
@@ -18,18 +18,7 @@ import time
 import urllib.parse
 from datetime import datetime, timedelta, timezone
 from operator import itemgetter
-from typing import (
-    Any,
-    Callable,
-    Container,
-    Iterable,
-    Iterator,
-    Mapping,
-    NamedTuple,
-    NoReturn,
-    Optional,
-    Sequence,
-)
+from typing import Any, Callable, Container, Iterable, Iterator, Mapping, NoReturn, Optional, Sequence
 
 # ---- generator/runtime/moments.py ----
 
@@ -865,6 +854,8 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "tasks"): "TaskView",
     ("POST", "tasks"): "TaskCancel",
     ("GET", "interruptions"): "InterruptionView",
+    ("PUT", "interruptions"): "InterruptionSubmit",
+    ("POST", "interruptions"): "InterruptionSubmit",
     ("GET", "runbooks"): "RunbookView",
     ("GET", "runbooksnapshots"): "RunbookView",
     ("GET", "runbookruns"): "RunbookRunView",
@@ -1479,10 +1470,12 @@ CARRIERS: Sequence[tuple[str, str, str]] = (
     ("RunbookRun", "RunbookRunId", "runbookRuns"),
 )
 ORPHANED, ACCOMPANIED, LEFT_ALONE, UNCERTAIN = "orphaned", "accompanied", "left alone", "uncertain"
+RESULT_ENDING = ".result.json"
+RESULT_PATIENCE = 10.0  # seconds; what is no JSON is not ours
 SAME_MOMENT = 1.0  # seconds between two writings of one queue time
 
 
-class MarkedChild(NamedTuple):
+class MarkedChild(Record):
     """A deployment or runbook run on its way, with the marker that one of our steps gave it."""
 
     marker: Marker
@@ -1497,7 +1490,7 @@ class MarkedChild(NamedTuple):
         return self.task.description + (f" ({self.link})" if self.link else "")
 
 
-class Finding(NamedTuple):
+class Finding(Record):
     """What is to be thought of a child, and why. `parent` is its parent's task where the server returns it."""
 
     child: MarkedChild
@@ -1565,6 +1558,41 @@ def judge_child(child: MarkedChild, parent: Optional[Task], servers: Container[s
     return Finding(child, ORPHANED, f"its parent ended as {parent.state}", parent)
 
 
+def spare_left(api: Api, findings: Sequence[Finding]) -> list[Finding]:
+    """The findings, but orphans that their own step left alone when their time was out are no orphans.
+
+    Comments cannot be changed, so that the marker still says awaited; the step's result, an artifact of the parent, names them.
+    """
+    left: dict[ParentTask, set[str]] = {}
+    judged = []
+    for finding in findings:
+        parent = finding.child.marker.parent
+        if finding.verdict == ORPHANED:
+            if parent not in left:
+                left[parent] = read_left(api, parent)
+            if finding.child.task.id in left[parent]:
+                reason = "the step that awaited it left it alone when its time was out"
+                finding = Finding(finding.child, LEFT_ALONE, reason, finding.parent)
+        judged.append(finding)
+    return judged
+
+
+def read_left(api: Api, parent: ParentTask) -> set[str]:
+    """The tasks that the steps of `parent` left alone; none where the account may not see the artifacts (ArtifactView)."""
+    try:
+        found: set[str] = set()
+        for artifact in api.pages(f"/api/{parent.space}/artifacts", regarding=parent.id):
+            if str(artifact.get("Filename") or "").endswith(RESULT_ENDING):
+                path = f"/api/{parent.space}/artifacts/{artifact['Id']}/content"
+                result = api.get(path, patience=RESULT_PATIENCE)
+                found.update(map(str, result.get("left") or ()) if isinstance(result, dict) else ())
+        return found
+    except (ApiError, ApiUnreachable) as error:
+        if getattr(error, "status", 404) not in (403, 404):
+            raise
+        return set()
+
+
 def read_own_task(api: Api, step: Any) -> Optional[Task]:
     """The task that runs this step as the server of `api` returns it; None on another server, and without the right to see it.
 
@@ -1612,7 +1640,7 @@ def main(parameters: Parameters) -> None:
     step: Step = parameters.step
     api = connect(parameters, parameters.cancel_limit)
     children = marked_children(api, **narrowed(api, parameters))
-    findings = judge_children(api, children, addresses(api, step)) if children else []
+    findings = spare_left(api, judge_children(api, children, addresses(api, step))) if children else []
     orphans = [finding for finding in findings if finding.verdict == ORPHANED]
     uncertain = [finding for finding in findings if finding.verdict == UNCERTAIN]
     tell_findings(step, findings)
@@ -1708,7 +1736,7 @@ def set_outputs(
 
 # ---- The form: one row a parameter ----
 
-STEP = {"name": "Octopus - Cancel Orphans", "spec": "step_templates/cancel-orphans.yaml", "id": "6e0c7d1b-9a52-4c0e-8f3d-2b7a51c4e9d6", "revision": 1}
+STEP = {"name": "Octopus - Cancel Orphans", "spec": "step_templates/cancel-orphans.yaml", "id": "6e0c7d1b-9a52-4c0e-8f3d-2b7a51c4e9d6", "revision": 2}
 PARAMETERS = (
     {"key": "project", "variable": "CancelOrphans.Project", "label": "Project", "type": "text", "required": False, "choices": None},
     {"key": "environment", "variable": "CancelOrphans.Environment", "label": "Environment", "type": "text", "required": False, "choices": None},

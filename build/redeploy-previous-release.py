@@ -6,7 +6,7 @@
 # spec: step_templates/redeploy-previous-release.yaml
 # id: 2d1c6a0e-83f7-4b5d-9e24-b6c0d9f3a871
 # revision: 1
-# digest: sha256:fd98d311333ea9e846de4a83ed7dcf238f22e72187d7ff82c28f55220783dfee
+# digest: sha256:3445b3bb20e06c6fe9837a1c9010270e7acaefcd9bc29a8a4485b2d58a5e92d0
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from typing import (
     Iterable,
     Iterator,
     Mapping,
-    NamedTuple,
     NoReturn,
     Optional,
     Sequence,
+    Union,
 )
 
 # ---- generator/runtime/moments.py ----
@@ -1142,6 +1142,8 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "tasks"): "TaskView",
     ("POST", "tasks"): "TaskCancel",
     ("GET", "interruptions"): "InterruptionView",
+    ("PUT", "interruptions"): "InterruptionSubmit",
+    ("POST", "interruptions"): "InterruptionSubmit",
     ("GET", "runbooks"): "RunbookView",
     ("GET", "runbooksnapshots"): "RunbookView",
     ("GET", "runbookruns"): "RunbookRunView",
@@ -1968,7 +1970,7 @@ HISTORY_PAGE = 30
 MOST_TENANTS_IN_A_FILTER = 50
 
 
-class Deployment(NamedTuple):
+class Deployment(Record):
     """A deployment with its task, for the result of a deployment is its task's."""
 
     document: Mapping[str, Any]
@@ -2066,14 +2068,17 @@ def living_deployments(api: Api, place: Place) -> list[Deployment]:
     return sorted(found, key=lambda deployment: deployment.number)
 
 
-def find_current(api: Api, place: Place) -> Optional[Deployment]:
-    """The newest that succeeded: what runs there now, as far as the server knows."""
-    for document in api.pages("deployments", take=HISTORY_PAGE, taskState="Success", **place.query()):
+def succeeded_deployments(api: Api, place: Place, channel_id: Optional[str]) -> Iterator[Deployment]:
+    """Every deployment there that succeeded, of that channel if one is given, newest first."""
+    query = {**place.query(), "channels": channel_id, "taskState": "Success"}
+    for document in api.pages("deployments", take=HISTORY_PAGE, **query):
         if place.holds(document):
-            found = join_tasks(api, [document])
-            if found and found[0].task.state == "Success":
-                return found[0]
-    return None
+            yield from (one for one in join_tasks(api, [document]) if one.task.state == "Success")
+
+
+def find_current(api: Api, place: Place, channel_id: Optional[str] = None) -> Optional[Deployment]:
+    """The newest that succeeded: what runs there now, as far as the server knows."""
+    return next(succeeded_deployments(api, place, channel_id), None)
 
 
 def find_successor(
@@ -2109,563 +2114,85 @@ def numbered(snapshot: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**snapshot, "Version": snapshot["Name"]}
 
 
-# ---- generator/runtime/markers.py ----
+# ---- generator/runtime/options.py ----
 
-AWAITED, LEFT = "awaited", "left"
-NOBODY = "nobody"
-MARKER = r"\[octosteps (?P<key>[0-9a-f]{24}) (?P<attempt>[0-9]+) (?P<stance>awaited|left) by (?P<parent>[^\]\s]*)\]"
+class Option(Record):
+    """How the text of an option is read (ValueError with what is wrong), and what holds without it."""
 
-
-class ParentTask(Record):
-    """The task whose step made a child. Task ids are unique on one server only, hence `server`, its address."""
-
-    server: str
-    space: str
-    id: str
-
-    def __str__(self) -> str:
-        """What stands in the marker: `https://octopus.example.com/Spaces-1/ServerTasks-7`, or `nobody` outside a task."""
-        return "/".join(part for part in self if part) or NOBODY
-
-    @property
-    def is_known(self) -> bool:
-        return bool(self.server and self.space and self.id)
+    parse: Callable[[str], Any]
+    default: Any = None
 
 
-class Marker(Record):
-    """`key` names the intention, `attempt` counts from 1, `stance` is awaited or left."""
+def parse_options(table: Mapping[str, Option], pairs: Mapping[str, str]) -> dict[str, Any]:
+    """A value for every option of `table`. Names may be written with blanks or hyphens, and in any case.
 
-    key: str
-    attempt: int
-    stance: str
-    parent: ParentTask
-
-    def __str__(self) -> str:
-        return f"[octosteps {self.key} {self.attempt} {self.stance} by {self.parent}]"
-
-
-def parse_parent(text: str) -> ParentTask:
-    """The reverse of `str(parent)`; parts that the text does not hold are ""."""
-    if text == NOBODY:
-        return ParentTask("", "", "")
-    server, _, rest = text.rpartition("/")
-    server, _, space = server.rpartition("/")
-    return ParentTask(server, space, rest)
-
-
-def read_marker(document: Mapping[str, Any]) -> Optional[Marker]:
-    """The marker of a deployment or runbook run; None for those that we did not make."""
-    match = re.search(MARKER, document.get("Comments") or "")
-    if match is None:
-        return None
-    parent = parse_parent(match.group("parent"))
-    return Marker(match.group("key"), int(match.group("attempt")), match.group("stance"), parent)
-
-
-def own_task(step: Any) -> ParentTask:
-    """The task that runs this step; empty outside Octopus."""
-    task = step.variable("Octopus.Task.Id")
-    if not task:
-        return ParentTask("", "", "")
-    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
-    return ParentTask(server, step.variable("Octopus.Space.Id"), task)
-
-
-def sentence_for_people(step: Any) -> str:
-    """Who asked for the deployment, for those who look at the child."""
-    project = step.variable("Octopus.Project.Name") or "a script outside Octopus"
-    what = step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name")
-    name = step.variable("Octopus.Action.Name")
-    link = step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink")
-    if link.startswith("/"):
-        link = step.variable("Octopus.Web.ServerUri").rstrip("/") + link
-    asker = " ".join(part for part in (project, what) if part)
-    return " ".join(part for part in ("Triggered by", asker, f"(step {name})" if name else "", link) if part)
-
-
-# ---- generator/runtime/releases.py ----
-
-def is_newer(number: str, other: str) -> Any:
-    """Whether release `number` comes after `other`; None when one of the two is no version."""
-    ours, theirs = version_or_none(number), version_or_none(other)
-    if ours is None or theirs is None:
-        return None
-    return ours.rank() > theirs.rank()
-
-
-# ---- generator/runtime/once.py ----
-
-CLOCK_MARGIN = timedelta(minutes=10)  # own server and the children's may be two servers
-LOOK_FOR_LOST = 60.0
-LOOK_INTERVAL = 5.0
-LATE_WRITE = 600.0  # a write whose answer was lost may be carried out later than it was repeated
-LATE_WRITE_INTERVAL = 20.0
-MOST_POSTS = 5
-MOST_ROUNDS = 4
-
-ALWAYS, IF_NOT_CURRENT, IF_NEWER = "always", "if_not_current", "if_newer"
-
-
-class Intention(Record):
-    """What a step wants carried out once. `since`: nothing of ours can be older. `sentence`: the comment for people."""
-
-    place: Place
-    release: Mapping[str, Any]
-    condition: str
-    deploys_again: bool  # on a step retry, when the earlier child ended without success
-    key: str
-    since: Optional[datetime]
-    sentence: str
-    own_task: ParentTask
-    is_awaited: bool
-    settings: Mapping[str, Any] = {}  # further fields of the deployment, as the API names them
-
-    def comments(self, attempt: int) -> str:
-        stance = AWAITED if self.is_awaited else LEFT
-        return f"{self.sentence} {Marker(self.key, attempt, stance, self.own_task)}"
-
-
-class Decision(Record):
-    """What is to be done: create, adopt, join or skip; why, in words; and `horizon`, the newest deployment number seen."""
-
-    action: str
-    reason: str
-    deployment: Optional[Deployment] = None
-    attempt: int = 1
-    horizon: int = 0
-
-
-class Child(Record):
-    """The deployment that counts as this step's. `is_ours`: made under the own key, so that it may be cancelled."""
-
-    deployment: Deployment
-    is_ours: bool
-
-
-def intention_key(parts: Sequence[str]) -> str:
-    """The same text for the same parts, and for nothing else."""
-    import hashlib
-    import json
-
-    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:24]
-
-
-def own_identity(step: Any) -> list[str]:
-    """Server, task, action, and the machine of a step that runs for targets: what stays the same when a step is retried.
-
-    A worker is no part of it, for a retry may run on another one. Outside a task every run is an intention of its own.
+    Raises one ValueError with every unknown name and every bad value.
     """
-    import os
-
-    task = step.variable("Octopus.Task.Id") or "no task " + os.urandom(12).hex()
-    on_worker = step.variable("Octopus.Action.RunOnServer").lower() == "true"
-    for_targets = bool(step.variable("Octopus.Action.TargetRoles")) or not on_worker
-    machine = step.variable("Octopus.Machine.Id") if for_targets else ""
-    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
-    return [server, task, step.variable("Octopus.Action.Id") or step.variable("Octopus.Action.Name"), machine]
-
-
-def own_queue_time(api: Api, step: Any) -> Optional[datetime]:
-    """When the running task was queued: by its variable, else by the server; None when neither tells."""
-    told = moment_or_none(step.variable("Octopus.Task.QueueTime"))
-    task = step.variable("Octopus.Task.Id")
-    if told is not None or not task or step.variable("Octopus.Web.ServerUri").rstrip("/") != api.url:
-        return told
-    found = api.by_ids("tasks", [task])
-    return Task(found[0]).queued if found else None
-
-
-def marked_attempt(deployment: Deployment, key: str) -> int:
-    """The attempt that the deployment's marker names under `key`, 0 for every other deployment."""
-    marker = read_marker(deployment.document)
-    return marker.attempt if marker is not None and marker.key == key else 0
-
-
-def standing(group: Sequence[Deployment]) -> Optional[Deployment]:
-    """Of deployments with one key and attempt the one that counts: a success, else the lowest id alive."""
-    ordered = sorted(group, key=lambda deployment: deployment.number)
-    for deployment in ordered:
-        if deployment.task.state == "Success":
-            return deployment
-    for deployment in ordered:
-        if deployment.task.is_alive:
-            return deployment
-    return None
-
-
-def wants_guided_failure(place: Place) -> bool:
-    """What the portal would preselect: the project's or runbook's default, or else the environment's."""
-    mode = (place.runbook or place.project).get("DefaultGuidedFailureMode") or "EnvironmentDefault"
-    return mode == "On" or (mode == "EnvironmentDefault" and bool(place.environment.get("UseGuidedFailure")))
-
-
-class Errand:
-    """Carries out one Intention. `withdrawn` are deployments that this process cancelled before they began."""
-
-    def __init__(self, api: Api, log: Log, intention: Intention) -> None:
-        self.api = api
-        self.log = log
-        self.intention = intention
-        self.place = intention.place
-        self.withdrawn: set[str] = set()
-        self.rounds = 0
-        self.lost_at: Optional[float] = None
-        self.looked_for_late_at = 0.0
-
-    def refine(self, settings: Mapping[str, Any]) -> None:
-        """Adds fields of the deployment."""
-        self.intention = self.intention._replace(settings={**self.intention.settings, **settings})
-
-    def decide(self, listed: Optional[Sequence[Deployment]] = None) -> Decision:
-        """What to do, by reading alone. `listed`: the recent deployments, when they were just read for several errands."""
-        listed = self.recent(listed)
-        horizon = max([deployment.number for deployment in listed], default=0)
-        attempt, group = self.newest_attempt(listed)
-        ours = standing(group)
-        if ours is not None:
-            done = "has succeeded already" if ours.task.state == "Success" else f"is {ours.task.state}"
-            return Decision("adopt", f"an earlier run of this step made it, and it {done}", ours, attempt)
-        if self.intention.condition != ALWAYS:
-            decision = self.check_condition()
-            if decision is not None:
-                return decision
-        if not group:
-            return Decision("create", "", None, 1, horizon)
-        last = max(group, key=lambda deployment: deployment.number)
-        reason = f"the step was started again after attempt {attempt} ended as {last.task.state}"
-        if not self.intention.deploys_again:
-            return Decision("adopt", f"{reason}, and is not to be repeated", last, attempt)
-        return Decision("create", reason, None, attempt + 1, horizon)
-
-    def recent(self, listed: Optional[Sequence[Deployment]]) -> list[Deployment]:
-        """Of those `listed` for several errands the ones that concern this one; read anew when none are given."""
-        if listed is None:
-            return self.list_recent()
-        return [one for one in listed if self.place.holds(one.document) and one.id not in self.withdrawn]
-
-    @property
-    def since(self) -> Optional[datetime]:
-        """Nothing older can be ours."""
-        return self.intention.since - CLOCK_MARGIN if self.intention.since else None
-
-    def list_recent(self) -> list[Deployment]:
-        listed = deployments_since(self.api, self.place, self.since)
-        return [deployment for deployment in listed if deployment.id not in self.withdrawn]
-
-    def newest_attempt(self, listed: Sequence[Deployment]) -> tuple[int, list[Deployment]]:
-        """The highest attempt under the own key, 0 without any, and the deployments that carry it."""
-        attempts = [(marked_attempt(deployment, self.intention.key), deployment) for deployment in listed]
-        highest = max([attempt for attempt, _ in attempts], default=0)
-        return highest, [deployment for attempt, deployment in attempts if highest and attempt == highest]
-
-    def check_condition(self) -> Optional[Decision]:
-        """Under `if not current` and `if newer`: join what is on its way, skip what is there; None when it is to be deployed."""
-        number, now = self.intention.release["Version"], utc_now(self.api)
-        for other in living_deployments(self.api, self.place):
-            if not other.task.is_active(now) or other.id in self.withdrawn:
-                continue
-            if other.release_id == self.intention.release["Id"]:
-                return Decision(
-                    "join", f"{number} is being deployed there already ({other.task.state})", other
-                )
-            version = read_release_of(self.api, other)["Version"]
-            if self.intention.condition == IF_NEWER and is_newer(number, version) is False:
-                return Decision(
-                    "join", f"{version} is being deployed there, and {number} is not newer", other
-                )
-            self.log.warning(f"{version} is being deployed to {self.place} now: {other.link}")
-        current = find_current(self.api, self.place)
-        if current is None:
-            return None
-        if current.release_id == self.intention.release["Id"]:
-            return Decision("skip", f"{number} is current in {self.place}", current)
-        if self.intention.condition == IF_NEWER:
-            version = read_release_of(self.api, current)["Version"]
-            newer = is_newer(number, version)
-            if newer is None:
-                raise StepFailure(
-                    MISCONFIGURED, f"{number} and {version} cannot be compared: both must be versions"
-                )
-            if not newer:
-                return Decision(
-                    "skip", f"{number} is not newer than {version}, current in {self.place}", current
-                )
-        return None
-
-    def carry_out(self, decision: Decision) -> Child:
-        """The deployment that counts after `decision` has been put into effect; a skipped one counts as it is."""
-        return self.settle(self.begin(decision), decision)
-
-    def begin(self, decision: Decision) -> Child:
-        """The first half of `carry_out`: a deployment is there. Which one counts is for `settle` to say."""
-        self.rounds += 1
-        if decision.deployment is not None:
-            return Child(decision.deployment, decision.action == "adopt")
-        return Child(self.create(decision.attempt), True)
-
-    def settle(
-        self, child: Child, decision: Decision, listed: Optional[Sequence[Deployment]] = None
-    ) -> Child:
-        """The second half: of several copies one stands, a rival's that came first is joined. `listed`: read after `begin`."""
-        if decision.deployment is not None:
-            return child
-        made = child.deployment
+    values = {name: option.default for name, option in table.items()}
+    faults = []
+    for written, text in pairs.items():
+        name = option_name(written)
+        if name not in table:
+            faults.append(f"there is no option {written!r} ({near_option(name, list(table))})")
+            continue
         try:
-            return self.settle_among(made, decision, self.recent(listed))
-        except StepFailure as failure:
-            raise StepFailure(
-                failure.kind, f"{failure.sentence}; made before that: {made.link or made.id}"
-            ) from failure
-
-    def create(self, attempt: int) -> Deployment:
-        """Posts until the server lists a deployment with the own key and `attempt`; a lost answer is looked for first."""
-        body: dict[str, Any] = {
-            self.place.frozen_field: self.intention.release["Id"],
-            "EnvironmentId": self.place.environment["Id"],
-            "Comments": self.intention.comments(attempt),
-            "UseGuidedFailure": wants_guided_failure(self.place),
-            **self.intention.settings,
-        }
-        if self.place.tenant_id:
-            body["TenantId"] = self.place.tenant_id
-        if self.place.runbook is not None:
-            body["RunbookId"] = self.place.runbook["Id"]
-        collection = self.place.collection
-        for _ in range(MOST_POSTS):
-            try:
-                document = self.api.post(collection, body)
-                found = join_tasks(self.api, [document])
-                if found:
-                    return found[0]
-                raise LostAnswer(f"POST {collection}: the answer's task is not among the server's tasks")
-            except LostAnswer as error:
-                self.log.warning(
-                    f"{error.sentence}. Looking for {LOOK_FOR_LOST:.0f} s whether it was made all the same."
-                )
-                self.lost_at = self.looked_for_late_at = self.api.clock()
-                lost = self.look_for_lost(attempt)
-                if lost is not None:
-                    self.log.info(f"It was made: {lost.link or lost.id}")
-                    return lost
-            except ApiError as error:
-                if error.status != 429:  # then nothing was executed (source: docs, Rate limiting)
-                    raise
-                self.api.sleep(max(LOOK_INTERVAL, min(error.retry_after, LOOK_FOR_LOST)))
-        raise StepFailure(
-            GAVE_UP,
-            f"the order for {self.place} was sent {MOST_POSTS} times, and the server lists none of them",
-        )
-
-    def look_for_lost(self, attempt: int) -> Optional[Deployment]:
-        """The deployment whose answer was lost, if one appears within a minute of the first list that could be read."""
-        deadline: Optional[float] = None
-        while True:
-            group = [one for one in self.list_recent() if marked_attempt(one, self.intention.key) == attempt]
-            if group:
-                return standing(group) or min(group, key=lambda deployment: deployment.number)
-            deadline = self.api.clock() + LOOK_FOR_LOST if deadline is None else deadline
-            if self.api.clock() >= deadline:
-                return None
-            self.api.sleep(LOOK_INTERVAL)
-
-    def settle_among(self, made: Deployment, decision: Decision, listed: Sequence[Deployment]) -> Child:
-        group = [one for one in listed if marked_attempt(one, self.intention.key) == decision.attempt]
-        ours = standing(group) or made
-        self.withdraw_all(group, ours)
-        if self.intention.condition == ALWAYS:
-            return Child(ours, True)
-        rivals = [one for one in listed if self.is_rival(one, ours, decision.horizon)]
-        if not rivals:
-            return Child(ours, True)
-        first = min(rivals, key=lambda deployment: deployment.number)
-        if self.withdraw(ours):
-            self.log.info(
-                f"Somebody else's deployment of the same release came first and is joined: {first.link}"
-            )
-            return Child(first, False)
-        self.log.warning(f"Two deployments of the same release had begun: {ours.link} and {first.link}")
-        return Child(ours, True)
-
-    def is_rival(self, other: Deployment, ours: Deployment, horizon: int) -> bool:
-        """Whether `other` is another one's deployment of the release that came between our decision and our own."""
-        same = other.release_id == ours.release_id and not marked_attempt(other, self.intention.key)
-        alive = other.task.is_active(utc_now(self.api))
-        return same and other.number < ours.number and (alive or self.is_fresh_success(other, horizon))
-
-    def is_fresh_success(self, other: Deployment, horizon: int) -> bool:
-        return other.task.state == "Success" and other.number > horizon
-
-    def look_for_late(self, child: Child) -> None:
-        """Finds what a lost write brings about after all while `child` is awaited: once that has ended, the other would begin."""
-        now = self.api.clock()
-        attempt = marked_attempt(child.deployment, self.intention.key)
-        if self.lost_at is None or not attempt or now - self.lost_at > LATE_WRITE:
-            return
-        if now - self.looked_for_late_at >= LATE_WRITE_INTERVAL:
-            self.looked_for_late_at = now
-            group = [one for one in self.list_recent() if marked_attempt(one, self.intention.key) == attempt]
-            self.withdraw_all(group, child.deployment)
-
-    def withdraw_all(self, group: Sequence[Deployment], ours: Deployment) -> None:
-        for other in group:
-            if other.id != ours.id and other.task.is_alive and not self.withdraw(other):
-                self.log.warning(
-                    f"A second deployment for this step had begun: {other.link} beside {ours.link}"
-                )
-
-    def withdraw(self, deployment: Deployment) -> bool:
-        """Whether `deployment` could be cancelled before it began. One that has begun is left alone."""
-        task = Task(self.api.get(f"tasks/{deployment.task.id}"))
-        if not task.is_waiting_in_queue:
-            return False
-        try:
-            task = cancel_task(self.api, task.id)
-        except ApiError as error:
-            self.log.warning(f"{deployment.link} is one too many, and cannot be cancelled: {error.sentence}")
-            return False
-        if task.state != "Canceled" or not task.never_began:
-            return False
-        self.withdrawn.add(deployment.id)
-        self.log.info(f"{deployment.link} was one too many, and was cancelled before it began.")
-        return True
-
-    def recheck(self, child: Child, task: Task, listed: Optional[Sequence[Deployment]] = None) -> Child:
-        """What counts now that `child` has ended as `task`: itself, or another one to be followed. Called before reporting."""
-        ended = child.deployment._replace(task=task)
-        child = Child(ended, child.is_ours)
-        attempt = marked_attempt(ended, self.intention.key)
-        if attempt:
-            group = [one for one in self.recent(listed) if marked_attempt(one, self.intention.key) == attempt]
-            ours = standing(group) or ended
-            self.withdraw_all(group, ours)
-            if ours.id != ended.id:
-                return Child(ours, True)
-        if ended.task.state == "Canceled":
-            return self.follow(child)
-        return child
-
-    def follow(self, child: Child) -> Child:
-        """The deployment of the same release for which the server gave up `child`, or `child` itself."""
-        ended = child.deployment
-        successor = find_successor(self.api, self.place, ended, ignored=self.withdrawn)
-        if successor is not None and successor.release_id != ended.release_id:
-            number = read_release_of(self.api, successor)["Version"]
-            raise StepFailure(
-                CANCELLED, f"{self.place} was superseded by {number}: {successor.link or successor.id}"
-            )
-        heir = self.find_heir(ended) if successor is not None else None
-        if heir is not None:
-            self.log.info(
-                f"The server gave it up for another one of the same release, which is followed: {heir.link}"
-            )
-            return Child(heir, bool(marked_attempt(heir, self.intention.key)))
-        nobody_did = successor is not None or (not child.is_ours and bool(self.withdrawn))
-        if (
-            nobody_did
-            and not ended.began
-            and self.intention.condition != ALWAYS
-            and self.rounds < MOST_ROUNDS
-        ):
-            # Ours made way for another one that was then cancelled before it began: look at everything anew.
-            self.withdrawn.add(ended.id)
-            return self.carry_out(self.decide())
-        if successor is not None:
-            link = successor.link or successor.id
-            raise StepFailure(
-                CANCELLED,
-                f"{self.place} was superseded by one of the same release, which was cancelled too: {link}",
-            )
-        return child
-
-    def find_heir(self, ended: Deployment) -> Optional[Deployment]:
-        """The deployment of the release that lives, or has succeeded since `ended` was given up."""
-        deadline = self.api.clock() + LOOK_FOR_LOST / 2
-        while True:
-            now = utc_now(self.api)
-            others = [
-                one for one in self.list_recent() if one.release_id == ended.release_id and one.id != ended.id
-            ]
-            heir = standing([one for one in others if one.task.is_active(now) or has_ended_since(one, ended)])
-            if heir is not None or self.api.clock() >= deadline:
-                return heir
-            self.api.sleep(LOOK_INTERVAL)
+            values[name] = table[name].parse(text) if text else table[name].default
+        except ValueError as error:
+            faults.append(f"{written}: {error}")
+    if faults:
+        raise ValueError("; ".join(faults))
+    return values
 
 
-def has_ended_since(one: Deployment, other: Deployment) -> bool:
-    ours, theirs = one.task.completed, other.task.completed
-    return ours is not None and theirs is not None and ours >= theirs
+def option_name(written: str) -> str:
+    """How a table spells what people write with blanks, hyphens or capitals."""
+    return "_".join(written.lower().replace("-", " ").replace("_", " ").split())
 
 
-# ---- generator/runtime/orphans.py ----
+def near_option(name: str, names: Sequence[str]) -> str:
+    import difflib
 
-# A task's name, its argument that names what it carries out, and the collection of those documents.
-CARRIERS: Sequence[tuple[str, str, str]] = (
-    ("Deploy", "DeploymentId", "deployments"),
-    ("RunbookRun", "RunbookRunId", "runbookRuns"),
-)
-
-SAME_MOMENT = 1.0  # seconds between two writings of one queue time
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else "there are: " + ", ".join(names)
 
 
-class MarkedChild(NamedTuple):
-    """A deployment or runbook run on its way, with the marker that one of our steps gave it."""
+def one_of(*words: str) -> Callable[[str], str]:
+    """Reads one of `words`; blanks, hyphens and case do not matter."""
 
-    marker: Marker
-    task: Task
-    link: str
+    def parse(text: str) -> str:
+        word = option_name(text)
+        if word not in words:
+            raise ValueError(f"{text!r} is none of: {', '.join(words)}")
+        return word
 
-    @property
-    def is_awaited(self) -> bool:
-        return self.marker.stance == AWAITED
-
-    def __str__(self) -> str:
-        return self.task.description + (f" ({self.link})" if self.link else "")
+    return parse
 
 
-def marked_children(api: Api, **query: Any) -> list[MarkedChild]:
-    """What is on its way in the space and carries our marker, newest first; `query` narrows the list of tasks."""
-    items = list(api.pages("tasks", active="true", **query))
-    documents: dict[str, Mapping[str, Any]] = {}
-    for name, argument, collection in CARRIERS:
-        ids = [(item.get("Arguments") or {}).get(argument) for item in items if item.get("Name") == name]
-        for document in api.by_ids(collection, [one for one in ids if one]):
-            documents[document.get("TaskId") or ""] = document
-    found = []
-    for task in map(Task, items):
-        marker = read_marker(documents.get(task.id, {}))
-        if marker is not None and task.is_alive:
-            found.append(MarkedChild(marker, task, api.web_link(documents[task.id])))
-    return found
+def parse_switch(text: str) -> bool:
+    """on or off; yes, no, true and false are understood too."""
+    words = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+    if text.lower() not in words:
+        raise ValueError(f"{text!r} is neither on nor off")
+    return words[text.lower()]
 
 
-def read_own_task(api: Api, step: Any) -> Optional[Task]:
-    """The task that runs this step as the server of `api` returns it; None on another server, and without the right to see it.
+def parse_count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"{text!r} is not a whole number from 1")
+    return int(text)
 
-    One server may have several addresses, and two servers the same ids: where the addresses differ the queue time decides.
-    """
-    own = own_task(step)
-    if not own.space or not own.id:
-        return None
-    try:
-        found = [
-            Task(item) for item in api.by_ids(f"/api/{own.space}/tasks", [own.id]) if item["Id"] == own.id
-        ]
-    except ApiError as error:
-        if error.status not in (403, 404):
-            raise
-        return None
-    if not found or api.url.lower() == own.server:
-        return found[0] if found else None
-    told, seen = moment_or_none(step.variable("Octopus.Task.QueueTime")), found[0].queued
-    same = told is not None and seen is not None and abs((told - seen).total_seconds()) <= SAME_MOMENT
-    return found[0] if same else None
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Names parted by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 # ---- generator/runtime/queues.py ----
 
 CONCURRENCY_TAG = "Octopus.Task.ConcurrencyTag"
 MOST_AHEAD = 30
-MOST_TAGS_READ = 12
+MOST_MANIFESTS = 8
 KEPT = 300.0  # seconds for which freezes and nodes that were read are good enough for words
 MOST_NAMED = 3
 SAME_TAG, NO_SLOT, NOT_KNOWN = "same tag", "no slot", "not known"
@@ -2736,6 +2263,7 @@ class Queues:
         self.kept: dict[str, tuple[float, Any]] = {}
         self.runs: dict[str, Mapping[str, Any]] = {}
         self.tags: dict[str, Optional[str]] = {}
+        self.manifests: dict[str, Any] = {}
 
     def read(self, task: Task, *, for_people: bool = True) -> Optional[Standing]:
         """Where `task` stands now, in one to a handful of requests; None when the account may not see that.
@@ -2825,11 +2353,17 @@ class Queues:
         """The concurrency tag of a deployment or run; None when it cannot be told."""
         identifier = str(run["Id"])
         if identifier not in self.tags:
-            if len(self.tags) >= MOST_TAGS_READ:
-                return None
-            document = self.ask(f"variables/{run.get('ManifestVariableSetId')}", what="variables")
-            self.tags[identifier] = None if document is None else evaluated_tag(document, run)
+            manifest = self.read_manifest(run)
+            self.tags[identifier] = None if manifest is None else evaluated_tag(manifest, run)
         return self.tags[identifier]
+
+    def read_manifest(self, run: Mapping[str, Any]) -> Any:
+        """The variables of a run, those of its release being good enough: they may be many. None when they cannot be read."""
+        release = str(run.get("ReleaseId") or run.get("RunbookSnapshotId"))
+        if release not in self.manifests and len(self.manifests) < MOST_MANIFESTS:
+            path = f"variables/{run.get('ManifestVariableSetId')}"
+            self.manifests[release] = self.ask(path, what="variables")
+        return self.manifests.get(release)
 
     def read_nodes(self) -> Optional[Nodes]:
         """Source: api-client.ts, OctopusServerNodeSummaryResource; takes AdministerSystem."""
@@ -2969,10 +2503,151 @@ def expanded(
     return None if "#" + "{" in result else result
 
 
+# ---- generator/runtime/markers.py ----
+
+AWAITED, LEFT = "awaited", "left"
+NOBODY = "nobody"
+MARKER = r"\[octosteps (?P<key>[0-9a-f]{24}) (?P<attempt>[0-9]+) (?P<stance>awaited|left) by (?P<parent>[^\]\s]*)\]"
+
+
+class ParentTask(Record):
+    """The task whose step made a child. Task ids are unique on one server only, hence `server`, its address."""
+
+    server: str
+    space: str
+    id: str
+
+    def __str__(self) -> str:
+        """What stands in the marker: `https://octopus.example.com/Spaces-1/ServerTasks-7`, or `nobody` outside a task."""
+        return "/".join(part for part in self if part) or NOBODY
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self.server and self.space and self.id)
+
+
+class Marker(Record):
+    """`key` names the intention, `attempt` counts from 1, `stance` is awaited or left."""
+
+    key: str
+    attempt: int
+    stance: str
+    parent: ParentTask
+
+    def __str__(self) -> str:
+        return f"[octosteps {self.key} {self.attempt} {self.stance} by {self.parent}]"
+
+
+def parse_parent(text: str) -> ParentTask:
+    """The reverse of `str(parent)`; parts that the text does not hold are ""."""
+    if text == NOBODY:
+        return ParentTask("", "", "")
+    server, _, rest = text.rpartition("/")
+    server, _, space = server.rpartition("/")
+    return ParentTask(server, space, rest)
+
+
+def read_marker(document: Mapping[str, Any]) -> Optional[Marker]:
+    """The marker of a deployment or runbook run; None for those that we did not make."""
+    match = re.search(MARKER, document.get("Comments") or "")
+    if match is None:
+        return None
+    parent = parse_parent(match.group("parent"))
+    return Marker(match.group("key"), int(match.group("attempt")), match.group("stance"), parent)
+
+
+def own_task(step: Any) -> ParentTask:
+    """The task that runs this step; empty outside Octopus."""
+    task = step.variable("Octopus.Task.Id")
+    if not task:
+        return ParentTask("", "", "")
+    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
+    return ParentTask(server, step.variable("Octopus.Space.Id"), task)
+
+
+def sentence_for_people(step: Any) -> str:
+    """Who asked for the deployment, for those who look at the child."""
+    project = step.variable("Octopus.Project.Name") or "a script outside Octopus"
+    what = step.variable("Octopus.Release.Number") or step.variable("Octopus.Runbook.Name")
+    name = step.variable("Octopus.Action.Name")
+    link = step.variable("Octopus.Web.DeploymentLink") or step.variable("Octopus.Web.RunbookRunLink")
+    if link.startswith("/"):
+        link = step.variable("Octopus.Web.ServerUri").rstrip("/") + link
+    asker = " ".join(part for part in (project, what) if part)
+    return " ".join(part for part in ("Triggered by", asker, f"(step {name})" if name else "", link) if part)
+
+
+# ---- generator/runtime/orphans.py ----
+
+# A task's name, its argument that names what it carries out, and the collection of those documents.
+CARRIERS: Sequence[tuple[str, str, str]] = (
+    ("Deploy", "DeploymentId", "deployments"),
+    ("RunbookRun", "RunbookRunId", "runbookRuns"),
+)
+
+SAME_MOMENT = 1.0  # seconds between two writings of one queue time
+
+
+class MarkedChild(Record):
+    """A deployment or runbook run on its way, with the marker that one of our steps gave it."""
+
+    marker: Marker
+    task: Task
+    link: str
+
+    @property
+    def is_awaited(self) -> bool:
+        return self.marker.stance == AWAITED
+
+    def __str__(self) -> str:
+        return self.task.description + (f" ({self.link})" if self.link else "")
+
+
+def marked_children(api: Api, **query: Any) -> list[MarkedChild]:
+    """What is on its way in the space and carries our marker, newest first; `query` narrows the list of tasks."""
+    items = list(api.pages("tasks", active="true", **query))
+    documents: dict[str, Mapping[str, Any]] = {}
+    for name, argument, collection in CARRIERS:
+        ids = [(item.get("Arguments") or {}).get(argument) for item in items if item.get("Name") == name]
+        for document in api.by_ids(collection, [one for one in ids if one]):
+            documents[document.get("TaskId") or ""] = document
+    found = []
+    for task in map(Task, items):
+        marker = read_marker(documents.get(task.id, {}))
+        if marker is not None and task.is_alive:
+            found.append(MarkedChild(marker, task, api.web_link(documents[task.id])))
+    return found
+
+
+def read_own_task(api: Api, step: Any) -> Optional[Task]:
+    """The task that runs this step as the server of `api` returns it; None on another server, and without the right to see it.
+
+    One server may have several addresses, and two servers the same ids: where the addresses differ the queue time decides.
+    """
+    own = own_task(step)
+    if not own.space or not own.id:
+        return None
+    try:
+        found = [
+            Task(item) for item in api.by_ids(f"/api/{own.space}/tasks", [own.id]) if item["Id"] == own.id
+        ]
+    except ApiError as error:
+        if error.status not in (403, 404):
+            raise
+        return None
+    if not found or api.url.lower() == own.server:
+        return found[0] if found else None
+    told, seen = moment_or_none(step.variable("Octopus.Task.QueueTime")), found[0].queued
+    same = told is not None and seen is not None and abs((told - seen).total_seconds()) <= SAME_MOMENT
+    return found[0] if same else None
+
+
 # ---- generator/runtime/wait_graph.py ----
 
 FIRST_PASS = 45.0  # seconds after a wait began, or has got another target
-SECOND_PASS = 15.0  # seconds after a pass that found something
+# Seconds after a pass that found something. Who waits looks every 25 s at the latest and announces what it finds: what is still
+# announced after this is no wait that has ended without its announcer knowing yet.
+SECOND_PASS = 30.0
 NEXT_PASS = 120.0  # seconds after one that found nothing, or that leaves it to somebody else
 TURN = 240.0  # seconds for which the next youngest lets the younger ones give way
 MOST_READ = 14  # tasks in one pass
@@ -3140,7 +2815,12 @@ class Lookout:
         self._due = 0.0
         self._cost = LEAST_COST  # of the last pass, in requests
         self._found_at: Optional[float] = None
-        self._told: set[str] = set()
+        self.told: set[str] = set()  # warnings
+
+    @property
+    def is_proving(self) -> bool:
+        """Whether one pass has found something, which the next is to find again."""
+        return self._first is not None
 
     def announce(self, need: str, targets: Sequence[Target]) -> None:
         self.announcer.announce(need, targets, self.api.wall_clock())
@@ -3195,8 +2875,12 @@ class Lookout:
         now = self.api.clock()
         self._due = now + NEXT_PASS
         chain = chain_in_words(deadlock.chain, self._names, self.own)
-        slots = any(edge.need == NEEDS_SLOT for edge in deadlock.chain)
-        advice = f"; {CAP_ADVICE}" if slots else ""
+        advice = ""
+        if any(edge.need == NEEDS_SLOT for edge in deadlock.chain):
+            others = dict.fromkeys(task for _, _, task in deadlock.waits if task != self.own)
+            who = ", ".join(f"{self._names.get(task, task)} ({task})" for task in others)
+            among = f"; waiting tasks hold all slots, {who} among them" if who else ""
+            advice = f"{among}; {CAP_ADVICE}"
         if not deadlock.is_certain:
             self.suspicion = f"this looks like a deadlock: {chain}{advice}"
             self._warn(f"T{self.suspicion[1:]}. Not certain: this account cannot see everything that runs.")
@@ -3217,8 +2901,8 @@ class Lookout:
         return ""
 
     def _warn(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self.told:
+            self.told.add(text)
             self.log.warning(text)
 
 
@@ -3401,6 +3085,7 @@ class Waiter:
         self.progress_at = -PROGRESS_INTERVAL
         self.progress_told = ""
         self.percentage = 0
+        self.quoted: list[str] = []  # what was told of the awaited ones' warnings and errors
         self.shows_details = True
         self.shows_interruptions = True
 
@@ -3665,8 +3350,17 @@ class Waiter:
             if len(watch.told_troubles) > MOST_TROUBLES:
                 self.log.warning(f"{watch.label}: more warnings and errors are not shown here: {watch.link}")
                 continue
+            if self.is_own_echo(trouble.text):
+                continue
             tell = self.log.warning if trouble.level == "Warning" else self.log.error
-            tell(": ".join(part for part in (watch.label, trouble.where, trouble.text) if part))
+            line = ": ".join(part for part in (watch.label, trouble.where, trouble.text) if part)
+            self.quoted.append(line)
+            tell(line)
+
+    def is_own_echo(self, text: str) -> bool:
+        """Whether the awaited one quotes what this step wrote, for it awaits this task: to quote it again would never end."""
+        own = [*self.quoted, *(self.lookout.told if self.lookout is not None else ())]
+        return any(one in text for one in own)
 
     def tell_state(self, watch: Watch) -> None:
         words = watch.state_in_words()
@@ -3718,6 +3412,517 @@ def cause_of_failure(watch: Watch) -> str:
     return "; ".join(parts)
 
 
+# ---- generator/runtime/guidance.py ----
+
+GUIDANCE = r"(?i)(?:retry\s+(?P<retries>[1-9][0-9]?)\s+then\s+)?(?P<then>abort|ignore)"
+
+
+class Guidance(Record):
+    """`retries` answers of Retry for each child, then `then`: abort or ignore."""
+
+    retries: int
+    then: str
+
+
+def parse_guided_failure(text: str) -> Union[str, Guidance]:
+    """`on`, `off`, `default`; or `abort`, `ignore`, `retry 2 then abort`, `retry 2 then ignore`."""
+    match = re.fullmatch(GUIDANCE, text.strip())
+    if match:
+        return Guidance(int(match.group("retries") or 0), match.group("then").lower())
+    try:
+        return one_of("on", "off", "default")(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is none of: on, off, default, abort, ignore, retry 2 then abort, retry 2 then ignore"
+        ) from None
+
+
+class Responder:
+    """Gives the answers for one step; how often it has had each child retried dies with it."""
+
+    def __init__(self, api: Api, log: Log, guidance: Guidance) -> None:
+        self.api = api
+        self.log = log
+        self.guidance = guidance
+        self.retries: dict[str, int] = {}
+
+    def answer(self, watch: Watch, item: Mapping[str, Any]) -> None:
+        """Answers `item` if it is a guided failure that nobody has taken. What the server refuses is left to people."""
+        is_taken = item.get("ResponsibleUserId") and not item.get("HasResponsibility")
+        if item.get("Type") != "GuidedFailure" or is_taken:
+            return
+        given = self.retries.get(watch.task_id, 0)
+        wanted = "retry" if given < self.guidance.retries else self.guidance.then
+        value = choose_button(item, wanted)
+        left = f", retry {given + 1} of {self.guidance.retries}" if wanted == "retry" else ""
+        path = f"interruptions/{item['Id']}"
+        try:
+            self.api.put(f"{path}/responsible", {})
+            self.api.post(
+                f"{path}/submit", {"Guidance": value, "Notes": f"Answered by an octosteps step{left}."}
+            )
+        except LostAnswer as error:  # if it is pending still, it is answered when it is seen again
+            self.log.info(f"{error.sentence}.")
+        except ApiError as error:
+            if error.status == 401:
+                raise
+            self.log.warning(f"{watch.label}: {item.get('Title')} is left to people: {error.sentence}")
+            return
+        self.retries[watch.task_id] = given + (wanted == "retry")
+        self.log.warning(f"{watch.label}: {item.get('Title')}: answered with {value}{left}.")
+
+
+def choose_button(item: Mapping[str, Any], wanted: str) -> str:
+    """The value of the form's button for retry, ignore or abort; a required step offers no ignore, and is aborted.
+
+    Servers call it Fail (source: API reference, interruptions), the community's Chain Deployment sends Abort.
+    """
+    names = {"retry": ("Retry",), "ignore": ("Ignore", "Fail", "Abort"), "abort": ("Fail", "Abort")}[wanted]
+    elements = (item.get("Form") or {}).get("Elements") or ()
+    controls = [one.get("Control") or {} for one in elements if one.get("Name") == "Guidance"]
+    offered = [button.get("Value") for control in controls for button in control.get("Buttons") or ()]
+    return next((name for name in names if name in offered), names[0])
+
+
+# ---- generator/runtime/releases.py ----
+
+def is_newer(number: str, other: str) -> Any:
+    """Whether release `number` comes after `other`; None when one of the two is no version."""
+    ours, theirs = version_or_none(number), version_or_none(other)
+    if ours is None or theirs is None:
+        return None
+    return ours.rank() > theirs.rank()
+
+
+# ---- generator/runtime/once.py ----
+
+CLOCK_MARGIN = timedelta(minutes=10)  # own server and the children's may be two servers
+LOOK_FOR_LOST = 60.0
+LOOK_INTERVAL = 5.0
+LATE_WRITE = 600.0  # a write whose answer was lost may be carried out later than it was repeated
+LATE_WRITE_INTERVAL = 20.0
+MOST_POSTS = 5
+MOST_ROUNDS = 4
+
+ALWAYS, IF_NOT_CURRENT, IF_NEWER = "always", "if_not_current", "if_newer"
+
+
+class Intention(Record):
+    """What a step wants carried out once. `since`: nothing of ours can be older. `sentence`: the comment for people."""
+
+    place: Place
+    release: Mapping[str, Any]
+    condition: str
+    deploys_again: bool  # on a step retry, when the earlier child ended without success
+    key: str
+    since: Optional[datetime]
+    sentence: str
+    own_task: ParentTask
+    is_awaited: bool
+    settings: Mapping[str, Any] = {}  # further fields of the deployment, as the API names them
+    channel_id: Optional[str] = None  # within which the condition compares; None: whatever the channel
+    freezes: Sequence[str] = ()  # ids of deployment freezes that are overridden, for `freeze_reason`
+    freeze_reason: str = ""
+
+    def comments(self, attempt: int) -> str:
+        stance = AWAITED if self.is_awaited else LEFT
+        return f"{self.sentence} {Marker(self.key, attempt, stance, self.own_task)}"
+
+
+class Decision(Record):
+    """What is to be done: create, adopt, join or skip; why, in words; and `horizon`, the newest deployment number seen."""
+
+    action: str
+    reason: str
+    deployment: Optional[Deployment] = None
+    attempt: int = 1
+    horizon: int = 0
+
+
+class Child(Record):
+    """The deployment that counts as this step's. `is_ours`: made under the own key, so that it may be cancelled."""
+
+    deployment: Deployment
+    is_ours: bool
+
+
+def intention_key(parts: Sequence[str]) -> str:
+    """The same text for the same parts, and for nothing else."""
+    import hashlib
+    import json
+
+    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:24]
+
+
+def own_identity(step: Any) -> list[str]:
+    """Server, task, action, and the machine of a step that runs for targets: what stays the same when a step is retried.
+
+    A worker is no part of it, for a retry may run on another one. Outside a task every run is an intention of its own.
+    """
+    import os
+
+    task = step.variable("Octopus.Task.Id") or "no task " + os.urandom(12).hex()
+    on_worker = step.variable("Octopus.Action.RunOnServer").lower() == "true"
+    for_targets = bool(step.variable("Octopus.Action.TargetRoles")) or not on_worker
+    machine = step.variable("Octopus.Machine.Id") if for_targets else ""
+    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
+    return [server, task, step.variable("Octopus.Action.Id") or step.variable("Octopus.Action.Name"), machine]
+
+
+def own_queue_time(api: Api, step: Any) -> Optional[datetime]:
+    """When the running task was queued: by its variable, else by the server; None when neither tells."""
+    told = moment_or_none(step.variable("Octopus.Task.QueueTime"))
+    task = step.variable("Octopus.Task.Id")
+    if told is not None or not task or step.variable("Octopus.Web.ServerUri").rstrip("/") != api.url:
+        return told
+    found = api.by_ids("tasks", [task])
+    return Task(found[0]).queued if found else None
+
+
+def marked_attempt(deployment: Deployment, key: str) -> int:
+    """The attempt that the deployment's marker names under `key`, 0 for every other deployment."""
+    marker = read_marker(deployment.document)
+    return marker.attempt if marker is not None and marker.key == key else 0
+
+
+def standing(group: Sequence[Deployment]) -> Optional[Deployment]:
+    """Of deployments with one key and attempt the one that counts: a success, else the lowest id alive."""
+    ordered = sorted(group, key=lambda deployment: deployment.number)
+    for deployment in ordered:
+        if deployment.task.state == "Success":
+            return deployment
+    for deployment in ordered:
+        if deployment.task.is_alive:
+            return deployment
+    return None
+
+
+def wants_guided_failure(place: Place) -> bool:
+    """What the portal would preselect: the project's or runbook's default, or else the environment's."""
+    mode = (place.runbook or place.project).get("DefaultGuidedFailureMode") or "EnvironmentDefault"
+    return mode == "On" or (mode == "EnvironmentDefault" and bool(place.environment.get("UseGuidedFailure")))
+
+
+class Errand:
+    """Carries out one Intention. `withdrawn` are deployments that this process cancelled before they began."""
+
+    def __init__(self, api: Api, log: Log, intention: Intention) -> None:
+        self.api = api
+        self.log = log
+        self.intention = intention
+        self.place = intention.place
+        self.withdrawn: set[str] = set()
+        self.rounds = 0
+        self.lost_at: Optional[float] = None
+        self.looked_for_late_at = 0.0
+
+    def refine(self, settings: Mapping[str, Any]) -> None:
+        """Adds fields of the deployment."""
+        self.intention = self.intention._replace(settings={**self.intention.settings, **settings})
+
+    def decide(self, listed: Optional[Sequence[Deployment]] = None) -> Decision:
+        """What to do, by reading alone. `listed`: the recent deployments, when they were just read for several errands."""
+        listed = self.recent(listed)
+        horizon = max([deployment.number for deployment in listed], default=0)
+        attempt, group = self.newest_attempt(listed)
+        ours = standing(group)
+        if ours is not None:
+            done = "has succeeded already" if ours.task.state == "Success" else f"is {ours.task.state}"
+            return Decision("adopt", f"an earlier run of this step made it, and it {done}", ours, attempt)
+        if self.intention.condition != ALWAYS:
+            decision = self.check_condition()
+            if decision is not None:
+                return decision
+        if not group:
+            return Decision("create", "", None, 1, horizon)
+        last = max(group, key=lambda deployment: deployment.number)
+        reason = f"the step was started again after attempt {attempt} ended as {last.task.state}"
+        if not self.intention.deploys_again:
+            return Decision("adopt", f"{reason}, and is not to be repeated", last, attempt)
+        return Decision("create", reason, None, attempt + 1, horizon)
+
+    def decide_again(self, failed: Child) -> Decision:
+        """The attempt after one that failed while it was awaited. The start that was asked for has been."""
+        settings = dict(self.intention.settings)
+        for name in ("QueueTime", "QueueTimeExpiry"):
+            settings.pop(name, None)
+        self.intention = self.intention._replace(settings=settings)
+        attempt = marked_attempt(failed.deployment, self.intention.key)
+        return Decision("create", "", None, attempt + 1, failed.deployment.number)
+
+    def recent(self, listed: Optional[Sequence[Deployment]]) -> list[Deployment]:
+        """Of those `listed` for several errands the ones that concern this one; read anew when none are given."""
+        if listed is None:
+            return self.list_recent()
+        return [one for one in listed if self.place.holds(one.document) and one.id not in self.withdrawn]
+
+    @property
+    def since(self) -> Optional[datetime]:
+        """Nothing older can be ours."""
+        return self.intention.since - CLOCK_MARGIN if self.intention.since else None
+
+    def list_recent(self) -> list[Deployment]:
+        listed = deployments_since(self.api, self.place, self.since)
+        return [deployment for deployment in listed if deployment.id not in self.withdrawn]
+
+    def newest_attempt(self, listed: Sequence[Deployment]) -> tuple[int, list[Deployment]]:
+        """The highest attempt under the own key, 0 without any, and the deployments that carry it."""
+        attempts = [(marked_attempt(deployment, self.intention.key), deployment) for deployment in listed]
+        highest = max([attempt for attempt, _ in attempts], default=0)
+        return highest, [deployment for attempt, deployment in attempts if highest and attempt == highest]
+
+    def check_condition(self) -> Optional[Decision]:
+        """Under `if not current` and `if newer`: join what is on its way, skip what is there; None when it is to be deployed."""
+        number, now = self.intention.release["Version"], utc_now(self.api)
+        channel = self.intention.channel_id
+        for other in living_deployments(self.api, self.place):
+            if not other.task.is_active(now) or other.id in self.withdrawn:
+                continue
+            if other.release_id == self.intention.release["Id"]:
+                return Decision(
+                    "join", f"{number} is being deployed there already ({other.task.state})", other
+                )
+            version = read_release_of(self.api, other)["Version"]
+            counts = channel in (None, other.document.get("ChannelId"))
+            if self.intention.condition == IF_NEWER and counts and is_newer(number, version) is False:
+                return Decision(
+                    "join", f"{version} is being deployed there, and {number} is not newer", other
+                )
+            self.log.warning(f"{version} is being deployed to {self.place} now: {other.link}")
+        current = find_current(self.api, self.place, channel)
+        if current is None:
+            return None
+        if current.release_id == self.intention.release["Id"]:
+            return Decision("skip", f"{number} is current in {self.place}", current)
+        if self.intention.condition == IF_NEWER:
+            version = read_release_of(self.api, current)["Version"]
+            newer = is_newer(number, version)
+            if newer is None:
+                raise StepFailure(
+                    MISCONFIGURED, f"{number} and {version} cannot be compared: both must be versions"
+                )
+            if not newer:
+                return Decision(
+                    "skip", f"{number} is not newer than {version}, current in {self.place}", current
+                )
+        return None
+
+    def carry_out(self, decision: Decision) -> Child:
+        """The deployment that counts after `decision` has been put into effect; a skipped one counts as it is."""
+        return self.settle(self.begin(decision), decision)
+
+    def begin(self, decision: Decision) -> Child:
+        """The first half of `carry_out`: a deployment is there. Which one counts is for `settle` to say."""
+        self.rounds += 1
+        if decision.deployment is not None:
+            return Child(decision.deployment, decision.action == "adopt")
+        return Child(self.create(decision.attempt), True)
+
+    def settle(
+        self, child: Child, decision: Decision, listed: Optional[Sequence[Deployment]] = None
+    ) -> Child:
+        """The second half: of several copies one stands, a rival's that came first is joined. `listed`: read after `begin`."""
+        if decision.deployment is not None:
+            return child
+        made = child.deployment
+        try:
+            return self.settle_among(made, decision, self.recent(listed))
+        except StepFailure as failure:
+            raise StepFailure(
+                failure.kind, f"{failure.sentence}; made before that: {made.link or made.id}"
+            ) from failure
+
+    def create(self, attempt: int) -> Deployment:
+        """Posts until the server lists a deployment with the own key and `attempt`; a lost answer is looked for first."""
+        body: dict[str, Any] = {
+            self.place.frozen_field: self.intention.release["Id"],
+            "EnvironmentId": self.place.environment["Id"],
+            "Comments": self.intention.comments(attempt),
+            "UseGuidedFailure": wants_guided_failure(self.place),
+            **self.intention.settings,
+        }
+        if self.place.tenant_id:
+            body["TenantId"] = self.place.tenant_id
+        if self.place.runbook is not None:
+            body["RunbookId"] = self.place.runbook["Id"]
+        collection = self.place.collection
+        for _ in range(MOST_POSTS):
+            try:
+                found = join_tasks(self.api, [self.post(collection, body)])
+                if found:
+                    return found[0]
+                raise LostAnswer(f"POST {collection}: the answer's task is not among the server's tasks")
+            except LostAnswer as error:
+                self.log.warning(
+                    f"{error.sentence}. Looking for {LOOK_FOR_LOST:.0f} s whether it was made all the same."
+                )
+                self.lost_at = self.looked_for_late_at = self.api.clock()
+                lost = self.look_for_lost(attempt)
+                if lost is not None:
+                    self.log.info(f"It was made: {lost.link or lost.id}")
+                    return lost
+            except ApiError as error:
+                if error.status != 429:  # then nothing was executed (source: docs, Rate limiting)
+                    raise
+                self.api.sleep(max(LOOK_INTERVAL, min(error.retry_after, LOOK_FOR_LOST)))
+        raise StepFailure(
+            GAVE_UP,
+            f"the order for {self.place} was sent {MOST_POSTS} times, and the server lists none of them",
+        )
+
+    def post(self, collection: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The deployment as made. Freezes are overridden by another command (source: docs, API reference, deployment-freeze)."""
+        if self.intention.freezes:
+            collection = "deployments/override"
+            body = {
+                "CreateDeploymentCommand": {**body, "SpaceId": self.api.space},
+                "FreezeIds": list(self.intention.freezes),
+                "Reason": self.intention.freeze_reason,
+                "SpaceId": self.api.space,
+            }
+        made: Mapping[str, Any] = self.api.post(collection, body)
+        return made.get("Deployment") or made
+
+    def look_for_lost(self, attempt: int) -> Optional[Deployment]:
+        """The deployment whose answer was lost, if one appears within a minute of the first list that could be read."""
+        deadline: Optional[float] = None
+        while True:
+            group = [one for one in self.list_recent() if marked_attempt(one, self.intention.key) == attempt]
+            if group:
+                return standing(group) or min(group, key=lambda deployment: deployment.number)
+            deadline = self.api.clock() + LOOK_FOR_LOST if deadline is None else deadline
+            if self.api.clock() >= deadline:
+                return None
+            self.api.sleep(LOOK_INTERVAL)
+
+    def settle_among(self, made: Deployment, decision: Decision, listed: Sequence[Deployment]) -> Child:
+        group = [one for one in listed if marked_attempt(one, self.intention.key) == decision.attempt]
+        ours = standing(group) or made
+        self.withdraw_all(group, ours)
+        if self.intention.condition == ALWAYS:
+            return Child(ours, True)
+        rivals = [one for one in listed if self.is_rival(one, ours, decision.horizon)]
+        if not rivals:
+            return Child(ours, True)
+        first = min(rivals, key=lambda deployment: deployment.number)
+        if self.withdraw(ours):
+            self.log.info(
+                f"Somebody else's deployment of the same release came first and is joined: {first.link}"
+            )
+            return Child(first, False)
+        self.log.warning(f"Two deployments of the same release had begun: {ours.link} and {first.link}")
+        return Child(ours, True)
+
+    def is_rival(self, other: Deployment, ours: Deployment, horizon: int) -> bool:
+        """Whether `other` is another one's deployment of the release that came between our decision and our own."""
+        same = other.release_id == ours.release_id and not marked_attempt(other, self.intention.key)
+        alive = other.task.is_active(utc_now(self.api))
+        return same and other.number < ours.number and (alive or self.is_fresh_success(other, horizon))
+
+    def is_fresh_success(self, other: Deployment, horizon: int) -> bool:
+        return other.task.state == "Success" and other.number > horizon
+
+    def look_for_late(self, child: Child) -> None:
+        """Finds what a lost write brings about after all while `child` is awaited: once that has ended, the other would begin."""
+        now = self.api.clock()
+        attempt = marked_attempt(child.deployment, self.intention.key)
+        if self.lost_at is None or not attempt or now - self.lost_at > LATE_WRITE:
+            return
+        if now - self.looked_for_late_at >= LATE_WRITE_INTERVAL:
+            self.looked_for_late_at = now
+            group = [one for one in self.list_recent() if marked_attempt(one, self.intention.key) == attempt]
+            self.withdraw_all(group, child.deployment)
+
+    def withdraw_all(self, group: Sequence[Deployment], ours: Deployment) -> None:
+        for other in group:
+            if other.id != ours.id and other.task.is_alive and not self.withdraw(other):
+                self.log.warning(
+                    f"A second deployment for this step had begun: {other.link} beside {ours.link}"
+                )
+
+    def withdraw(self, deployment: Deployment) -> bool:
+        """Whether `deployment` could be cancelled before it began. One that has begun is left alone."""
+        task = Task(self.api.get(f"tasks/{deployment.task.id}"))
+        if not task.is_waiting_in_queue:
+            return False
+        try:
+            task = cancel_task(self.api, task.id)
+        except ApiError as error:
+            self.log.warning(f"{deployment.link} is one too many, and cannot be cancelled: {error.sentence}")
+            return False
+        if task.state != "Canceled" or not task.never_began:
+            return False
+        self.withdrawn.add(deployment.id)
+        self.log.info(f"{deployment.link} was one too many, and was cancelled before it began.")
+        return True
+
+    def recheck(self, child: Child, task: Task, listed: Optional[Sequence[Deployment]] = None) -> Child:
+        """What counts now that `child` has ended as `task`: itself, or another one to be followed. Called before reporting."""
+        ended = child.deployment._replace(task=task)
+        child = Child(ended, child.is_ours)
+        attempt = marked_attempt(ended, self.intention.key)
+        if attempt:
+            group = [one for one in self.recent(listed) if marked_attempt(one, self.intention.key) == attempt]
+            ours = standing(group) or ended
+            self.withdraw_all(group, ours)
+            if ours.id != ended.id:
+                return Child(ours, True)
+        if ended.task.state == "Canceled":
+            return self.follow(child)
+        return child
+
+    def follow(self, child: Child) -> Child:
+        """The deployment of the same release for which the server gave up `child`, or `child` itself."""
+        ended = child.deployment
+        successor = find_successor(self.api, self.place, ended, ignored=self.withdrawn)
+        if successor is not None and successor.release_id != ended.release_id:
+            number = read_release_of(self.api, successor)["Version"]
+            raise StepFailure(
+                CANCELLED, f"{self.place} was superseded by {number}: {successor.link or successor.id}"
+            )
+        heir = self.find_heir(ended) if successor is not None else None
+        if heir is not None:
+            self.log.info(
+                f"The server gave it up for another one of the same release, which is followed: {heir.link}"
+            )
+            return Child(heir, bool(marked_attempt(heir, self.intention.key)))
+        nobody_did = successor is not None or (not child.is_ours and bool(self.withdrawn))
+        if (
+            nobody_did
+            and not ended.began
+            and self.intention.condition != ALWAYS
+            and self.rounds < MOST_ROUNDS
+        ):
+            # Ours made way for another one that was then cancelled before it began: look at everything anew.
+            self.withdrawn.add(ended.id)
+            return self.carry_out(self.decide())
+        if successor is not None:
+            link = successor.link or successor.id
+            raise StepFailure(
+                CANCELLED,
+                f"{self.place} was superseded by one of the same release, which was cancelled too: {link}",
+            )
+        return child
+
+    def find_heir(self, ended: Deployment) -> Optional[Deployment]:
+        """The deployment of the release that lives, or has succeeded since `ended` was given up."""
+        deadline = self.api.clock() + LOOK_FOR_LOST / 2
+        while True:
+            now = utc_now(self.api)
+            others = [
+                one for one in self.list_recent() if one.release_id == ended.release_id and one.id != ended.id
+            ]
+            heir = standing([one for one in others if one.task.is_active(now) or has_ended_since(one, ended)])
+            if heir is not None or self.api.clock() >= deadline:
+                return heir
+            self.api.sleep(LOOK_INTERVAL)
+
+
+def has_ended_since(one: Deployment, other: Deployment) -> bool:
+    ours, theirs = one.task.completed, other.task.completed
+    return ours is not None and theirs is not None and ours >= theirs
+
+
 # ---- generator/runtime/deliveries.py ----
 
 GO_ON, STOP, CANCEL = "go_on", "stop", "cancel"
@@ -3734,6 +3939,8 @@ class Terms(Record):
     if_one_fails: str = GO_ON
     at_once: Optional[int] = None
     warnings_fail: bool = False
+    attempts: int = 1  # how often a child that fails is made, at most
+    guidance: Optional[Guidance] = None
 
 
 class Delivery:
@@ -3753,6 +3960,8 @@ class Delivery:
         self.kind_given_up = TIMED_OUT
         self.failure: Optional[StepFailure] = None
         self.is_settled = errand is None
+        self.attempts = 1
+        self.is_left = False  # its time was out, and it goes on
         self.earlier: Mapping[
             str, Any
         ] = {}  # answers to prompts that an earlier deployment got, by form element
@@ -3806,6 +4015,17 @@ def read_recent(api: Api, deliveries: Sequence[Delivery]) -> list[Deployment]:
     return recent_deployments(api, [errand.place for errand in errands], errands[0].since)
 
 
+class Attendant(Waiter):
+    """A Waiter that has what people are asked answered as well, where it has an `answer`."""
+
+    answer: Optional[Callable[[Watch, Mapping[str, Any]], None]] = None
+
+    def tell_interruption(self, watch: Watch, item: Mapping[str, Any]) -> None:
+        super().tell_interruption(watch, item)
+        if self.answer is not None:
+            self.answer(watch, item)
+
+
 class Fanout:
     """Carries out decided deliveries. `tell` is called whenever the step's outputs have changed, before a wait too."""
 
@@ -3826,9 +4046,12 @@ class Fanout:
         self.tell = tell
         self.line = [delivery for delivery in deliveries if not delivery.is_settled]
         self.stopped = ""
-        self.waiter = Waiter(
+        self.waiter = Attendant(
             api, log, [], terms.limits, stop=self.is_something_new, aside=self.look_for_late, lookout=lookout
         )
+        if terms.guidance is not None:
+            self.responder = Responder(api, log, terms.guidance)
+            self.waiter.answer = self.answer
 
     def run(self) -> None:
         """Returns when every delivery is settled; without waiting, as soon as each has begun."""
@@ -3847,6 +4070,11 @@ class Fanout:
 
     def is_something_new(self, watches: Sequence[Watch]) -> bool:
         return any(delivery.watch is not None and not delivery.watch.is_alive for delivery in self.moving())
+
+    def answer(self, watch: Watch, item: Mapping[str, Any]) -> None:
+        """For the own children alone."""
+        if any(one.watch is watch and one.changed for one in self.deliveries):
+            self.responder.answer(watch, item)
 
     def look_for_late(self) -> None:
         for delivery in self.moving():
@@ -3981,7 +4209,25 @@ class Fanout:
             return self.fail(delivery, delivery.kind_given_up, f"{delivery.given_up}; it was cancelled")
         cause = cause_of_failure(watch)
         kind = CANCELLED if state == "Canceled" else CHILD_FAILED
-        return self.fail(delivery, kind, f"{watch}: {state}" + (f": {cause}" if cause else ""))
+        words = f"{watch}: {state}" + (f": {cause}" if cause else "")
+        if (
+            state == "Failed"
+            and delivery.changed
+            and delivery.attempts < self.terms.attempts
+            and not self.stopped
+        ):
+            return self.try_again(delivery, watch, words)
+        return self.fail(delivery, kind, words)
+
+    def try_again(self, delivery: Delivery, watch: Watch, words: str) -> None:
+        """Another attempt of the same intention, at once: what was said of the start was said of the first."""
+        assert delivery.errand is not None and delivery.child is not None
+        delivery.attempts += 1
+        self.log.warning(f"{words}. Attempt {delivery.attempts} of {self.terms.attempts}.")
+        self.waiter.watches.remove(watch)
+        delivery.decision = delivery.errand.decide_again(delivery.child)
+        delivery.child = delivery.watch = None
+        self.begin([delivery])
 
     def judge_success(self, delivery: Delivery, watch: Watch) -> None:
         if self.terms.warnings_fail and watch.task is not None and watch.task.has_warnings:
@@ -4010,6 +4256,7 @@ class Fanout:
             words = f"{watch} has run for {spoken(limits.run)}"
         if self.terms.cancels_late and delivery.child.is_ours:
             return self.cancel(delivery, watch, kind, words)
+        delivery.is_left = delivery.child.is_ours
         reason = "as the step is told" if delivery.child.is_ours else "for somebody else started it"
         return self.fail(delivery, kind, f"{words}; it goes on, {reason}")
 
@@ -4301,7 +4548,7 @@ def why_not(place: Place) -> str:
 
 # ---- generator/runtime/obstacles.py ----
 
-LIFECYCLE, OTHER = "lifecycle", "other"
+LIFECYCLE, FREEZE, OTHER = "lifecycle", "freeze", "other"
 
 
 class Obstacles:
@@ -4315,8 +4562,9 @@ class Obstacles:
         self._freezes: Optional[list[Mapping[str, Any]]] = None
 
     def find(self, place: Place, release: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """(LIFECYCLE or OTHER, the reason in words), for everything that stands in the way."""
-        found = [(OTHER, reason) for reason in [*self.missing_packages(release), *self.freezes(place)]]
+        """(LIFECYCLE, FREEZE or OTHER, the reason in words), for everything that stands in the way."""
+        found = [(OTHER, reason) for reason in self.missing_packages(release)]
+        found += [(FREEZE, f"{place}: {words_of(freeze)}") for freeze in self.freezes(place)]
         refusal = self.lifecycle_refusal(place, release)
         return [*found, (LIFECYCLE, refusal)] if refusal else found
 
@@ -4368,20 +4616,18 @@ class Obstacles:
         number, names = release["Version"], self._missing[identifier]
         return [f"{number} needs packages that its feeds do not have: {', '.join(names)}"] if names else []
 
-    def freezes(self, place: Place) -> list[str]:
+    def freezes(self, place: Place) -> list[Mapping[str, Any]]:
         """Deployment freezes that hold there when the deployment is to begin."""
         if self._freezes is None:
             path = "/api/deploymentfreezes"
             document = self.ask(path, "Deployment freezes are not looked for", skip=0, take=1000)
             self._freezes = list((document or {}).get("DeploymentFreezes") or ())
-        reasons = []
+        found = []
         for freeze in self._freezes:
             start, end = moment_or_none(freeze.get("Start")), moment_or_none(freeze.get("End"))
             if start and end and start <= self.start < end and freeze_holds(freeze, place):
-                reasons.append(
-                    f"{place}: the deployment freeze {freeze['Name']} holds until {end:%Y-%m-%d %H:%M} UTC"
-                )
-        return reasons
+                found.append(freeze)
+        return found
 
     def ask(self, path: str, otherwise: str, **query: Any) -> Optional[Mapping[str, Any]]:
         """The document; None where the server does not know the request, or the account may not make it."""
@@ -4393,6 +4639,13 @@ class Obstacles:
             self.api.tell(f"{otherwise}: {error.sentence}")
             return None
         return document
+
+
+def words_of(freeze: Mapping[str, Any]) -> str:
+    end = moment_or_none(freeze.get("End"))
+    return f"the deployment freeze {freeze['Name']} holds" + (
+        f" until {end:%Y-%m-%d %H:%M} UTC" if end else ""
+    )
 
 
 def freeze_holds(freeze: Mapping[str, Any], place: Place) -> bool:
@@ -4415,80 +4668,6 @@ def defects_of(api: Api, release_id: str) -> list[str]:
         for one in items
         if one.get("Status") == "Unresolved"
     ]
-
-
-# ---- generator/runtime/options.py ----
-
-class Option(NamedTuple):
-    """How the text of an option is read (ValueError with what is wrong), and what holds without it."""
-
-    parse: Callable[[str], Any]
-    default: Any = None
-
-
-def parse_options(table: Mapping[str, Option], pairs: Mapping[str, str]) -> dict[str, Any]:
-    """A value for every option of `table`. Names may be written with blanks or hyphens, and in any case.
-
-    Raises one ValueError with every unknown name and every bad value.
-    """
-    values = {name: option.default for name, option in table.items()}
-    faults = []
-    for written, text in pairs.items():
-        name = option_name(written)
-        if name not in table:
-            faults.append(f"there is no option {written!r} ({near_option(name, list(table))})")
-            continue
-        try:
-            values[name] = table[name].parse(text) if text else table[name].default
-        except ValueError as error:
-            faults.append(f"{written}: {error}")
-    if faults:
-        raise ValueError("; ".join(faults))
-    return values
-
-
-def option_name(written: str) -> str:
-    """How a table spells what people write with blanks, hyphens or capitals."""
-    return "_".join(written.lower().replace("-", " ").replace("_", " ").split())
-
-
-def near_option(name: str, names: Sequence[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else "there are: " + ", ".join(names)
-
-
-def one_of(*words: str) -> Callable[[str], str]:
-    """Reads one of `words`; blanks, hyphens and case do not matter."""
-
-    def parse(text: str) -> str:
-        word = option_name(text)
-        if word not in words:
-            raise ValueError(f"{text!r} is none of: {', '.join(words)}")
-        return word
-
-    return parse
-
-
-def parse_switch(text: str) -> bool:
-    """on or off; yes, no, true and false are understood too."""
-    words = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
-    if text.lower() not in words:
-        raise ValueError(f"{text!r} is neither on nor off")
-    return words[text.lower()]
-
-
-def parse_count(text: str) -> int:
-    """A whole number from 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """Names parted by commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 # ---- generator/runtime/wishes.py ----
@@ -4702,8 +4881,8 @@ def wishes_of(parameters: Any, more: Mapping[str, Any]) -> Wishes:
 def settings_of(parameters: Any, more: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of the deployment that are the same in every place."""
     settings: dict[str, Any] = {}
-    if more["guided_failure"] != "default":
-        settings["UseGuidedFailure"] = more["guided_failure"] == "on"
+    if more["guided_failure"] != "default":  # whoever has failures answered wants to be asked
+        settings["UseGuidedFailure"] = more["guided_failure"] != "off"
     if more["force_package_download"]:
         settings["ForcePackageDownload"] = True
     if more["priority"] != "default":
@@ -5073,7 +5252,8 @@ def order_options() -> dict[str, Option]:
         "warnings": Option(one_of("pass", "fail"), "pass"),
         "machines": Option(parse_names, ()),
         "exclude_machines": Option(parse_names, ()),
-        "guided_failure": Option(one_of("on", "off", "default"), "default"),
+        "guided_failure": Option(parse_guided_failure, "default"),
+        "attempts": Option(parse_count, 1),
         "force_package_download": Option(parse_switch, False),
         "priority": Option(one_of("on", "off", "default"), "default"),
         "expire": Option(parse_duration),
@@ -5207,6 +5387,8 @@ class Order:
             if_one_fails=more["if_one_fails"],
             at_once=more["at_once"],
             warnings_fail=more["warnings"] == "fail",
+            attempts=more["attempts"],
+            guidance=more["guided_failure"] if isinstance(more["guided_failure"], Guidance) else None,
         )
         lookout = Lookout(self.api, self.step)
         with self.watchdog:
@@ -5237,21 +5419,38 @@ class Order:
         step.output("Skipped", "; ".join(dict.fromkeys(reasons)))
         step.output("Children", children_as_text(children))
         step.result["children"] = children
+        step.result["left"] = [one.watch.task_id for one in self.deliveries if one.is_left and one.watch]
 
 
 def find_obstacles(order: Order, obstacles: Obstacles) -> list[str]:
     """What the server would refuse, in words, each once. Environments that depend on each other come in turn: one
     that the lifecycle refuses now may be allowed then."""
     reasons: list[str] = []
+    if order.more["override_freezes"]:
+        override_freezes(order, obstacles)
     first = order.deliveries[0].place.environment["Id"]
     for delivery in order.to_create():
         for kind, reason in obstacles.find(delivery.place, delivery.release):
+            if kind == FREEZE and order.more["override_freezes"]:
+                continue
             in_turn = order.more["at_once"] and delivery.place.environment["Id"] != first
             if kind == LIFECYCLE and in_turn:
                 order.step.log.verbose(f"{reason}; perhaps it will when its turn has come.")
             elif reason not in reasons:
                 reasons.append(reason)
     return reasons
+
+
+def override_freezes(order: Order, obstacles: Obstacles) -> None:
+    """Has those that hold at a place overridden by name in the deployment's own command, and says so."""
+    for delivery in order.to_create():
+        freezes, errand = obstacles.freezes(delivery.place), delivery.errand
+        if freezes and errand is not None:
+            reason = order.more["override_freezes"]
+            words = " and ".join(words_of(freeze) for freeze in freezes)
+            order.step.log.warning(f"{delivery.place}: {words}, and is overridden: {reason}")
+            ids = [freeze["Id"] for freeze in freezes]
+            errand.intention = errand.intention._replace(freezes=ids, freeze_reason=reason)
 
 
 # ---- templates/steps/redeploy_previous_release.py ----
@@ -5275,7 +5474,12 @@ def parse_back(number: int) -> int:
 
 def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
     """*More options*, each with what holds when it is not given."""
-    return parse_options({**order_options(), "not_found": Option(one_of("skip", "fail"), "fail")}, pairs)
+    table = {
+        **order_options(),
+        "not_found": Option(one_of("skip", "fail"), "fail"),
+        "override_freezes": Option(str, ""),
+    }
+    return parse_options(table, pairs)
 
 
 @reads(

@@ -6,7 +6,7 @@
 # spec: step_templates/verify-deployment.yaml
 # id: cbe89e34-e169-4895-b3f5-d21f03eebe63
 # revision: 2
-# digest: sha256:99967de2351e2da898fbcdde600f95031ea602dbf3e84af656fb93f5044e14a3
+# digest: sha256:f03236bb227f97799fb1dbb247b7cc4fdaaeed3c3f6f1c1688a6e9bfe5ec1b1f
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import time
 import urllib.parse
 from datetime import datetime, timedelta, timezone
 from operator import itemgetter
-from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, Optional, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, NoReturn, Optional, Sequence
 
 # ---- generator/runtime/moments.py ----
 
@@ -859,6 +859,8 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "tasks"): "TaskView",
     ("POST", "tasks"): "TaskCancel",
     ("GET", "interruptions"): "InterruptionView",
+    ("PUT", "interruptions"): "InterruptionSubmit",
+    ("POST", "interruptions"): "InterruptionSubmit",
     ("GET", "runbooks"): "RunbookView",
     ("GET", "runbooksnapshots"): "RunbookView",
     ("GET", "runbookruns"): "RunbookRunView",
@@ -1224,7 +1226,7 @@ def trouble_in_words(error: Exception) -> str:
 
 # ---- generator/runtime/options.py ----
 
-class Option(NamedTuple):
+class Option(Record):
     """How the text of an option is read (ValueError with what is wrong), and what holds without it."""
 
     parse: Callable[[str], Any]
@@ -1402,7 +1404,7 @@ HISTORY_PAGE = 30
 MOST_TENANTS_IN_A_FILTER = 50
 
 
-class Deployment(NamedTuple):
+class Deployment(Record):
     """A deployment with its task, for the result of a deployment is its task's."""
 
     document: Mapping[str, Any]

@@ -6,7 +6,7 @@
 # spec: step_templates/wait-for-deployment.yaml
 # id: c7f9d6f3-524a-4b5e-9a6d-1fc23dca74cf
 # revision: 2
-# digest: sha256:185a200b8030dfd459e2b435cfb974aca4bee62ba864e00008b32476b95a9c7b
+# digest: sha256:7ce2d8995e7c1de7faed05b0218a0ab582811d19f4437e46b1e3a5eddb1bc48c
 
 from __future__ import annotations
 
@@ -18,18 +18,7 @@ import time
 import urllib.parse
 from datetime import datetime, timedelta, timezone
 from operator import itemgetter
-from typing import (
-    Any,
-    Callable,
-    Container,
-    Iterable,
-    Iterator,
-    Mapping,
-    NamedTuple,
-    NoReturn,
-    Optional,
-    Sequence,
-)
+from typing import Any, Callable, Container, Iterable, Iterator, Mapping, NoReturn, Optional, Sequence
 
 # ---- generator/runtime/moments.py ----
 
@@ -1104,6 +1093,8 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "tasks"): "TaskView",
     ("POST", "tasks"): "TaskCancel",
     ("GET", "interruptions"): "InterruptionView",
+    ("PUT", "interruptions"): "InterruptionSubmit",
+    ("POST", "interruptions"): "InterruptionSubmit",
     ("GET", "runbooks"): "RunbookView",
     ("GET", "runbooksnapshots"): "RunbookView",
     ("GET", "runbookruns"): "RunbookRunView",
@@ -1676,7 +1667,7 @@ HISTORY_PAGE = 30
 MOST_TENANTS_IN_A_FILTER = 50
 
 
-class Deployment(NamedTuple):
+class Deployment(Record):
     """A deployment with its task, for the result of a deployment is its task's."""
 
     document: Mapping[str, Any]
@@ -1803,7 +1794,7 @@ def numbered(snapshot: Mapping[str, Any]) -> Mapping[str, Any]:
 
 # ---- generator/runtime/options.py ----
 
-class Option(NamedTuple):
+class Option(Record):
     """How the text of an option is read (ValueError with what is wrong), and what holds without it."""
 
     parse: Callable[[str], Any]
@@ -2094,7 +2085,7 @@ def verb_of(edge: Edge) -> str:
 
 CONCURRENCY_TAG = "Octopus.Task.ConcurrencyTag"
 MOST_AHEAD = 30
-MOST_TAGS_READ = 12
+MOST_MANIFESTS = 8
 KEPT = 300.0  # seconds for which freezes and nodes that were read are good enough for words
 MOST_NAMED = 3
 SAME_TAG, NO_SLOT, NOT_KNOWN = "same tag", "no slot", "not known"
@@ -2165,6 +2156,7 @@ class Queues:
         self.kept: dict[str, tuple[float, Any]] = {}
         self.runs: dict[str, Mapping[str, Any]] = {}
         self.tags: dict[str, Optional[str]] = {}
+        self.manifests: dict[str, Any] = {}
 
     def read(self, task: Task, *, for_people: bool = True) -> Optional[Standing]:
         """Where `task` stands now, in one to a handful of requests; None when the account may not see that.
@@ -2254,11 +2246,17 @@ class Queues:
         """The concurrency tag of a deployment or run; None when it cannot be told."""
         identifier = str(run["Id"])
         if identifier not in self.tags:
-            if len(self.tags) >= MOST_TAGS_READ:
-                return None
-            document = self.ask(f"variables/{run.get('ManifestVariableSetId')}", what="variables")
-            self.tags[identifier] = None if document is None else evaluated_tag(document, run)
+            manifest = self.read_manifest(run)
+            self.tags[identifier] = None if manifest is None else evaluated_tag(manifest, run)
         return self.tags[identifier]
+
+    def read_manifest(self, run: Mapping[str, Any]) -> Any:
+        """The variables of a run, those of its release being good enough: they may be many. None when they cannot be read."""
+        release = str(run.get("ReleaseId") or run.get("RunbookSnapshotId"))
+        if release not in self.manifests and len(self.manifests) < MOST_MANIFESTS:
+            path = f"variables/{run.get('ManifestVariableSetId')}"
+            self.manifests[release] = self.ask(path, what="variables")
+        return self.manifests.get(release)
 
     def read_nodes(self) -> Optional[Nodes]:
         """Source: api-client.ts, OctopusServerNodeSummaryResource; takes AdministerSystem."""
@@ -2459,7 +2457,9 @@ def read_own_task(api: Api, step: Any) -> Optional[Task]:
 # ---- generator/runtime/wait_graph.py ----
 
 FIRST_PASS = 45.0  # seconds after a wait began, or has got another target
-SECOND_PASS = 15.0  # seconds after a pass that found something
+# Seconds after a pass that found something. Who waits looks every 25 s at the latest and announces what it finds: what is still
+# announced after this is no wait that has ended without its announcer knowing yet.
+SECOND_PASS = 30.0
 NEXT_PASS = 120.0  # seconds after one that found nothing, or that leaves it to somebody else
 TURN = 240.0  # seconds for which the next youngest lets the younger ones give way
 MOST_READ = 14  # tasks in one pass
@@ -2627,7 +2627,12 @@ class Lookout:
         self._due = 0.0
         self._cost = LEAST_COST  # of the last pass, in requests
         self._found_at: Optional[float] = None
-        self._told: set[str] = set()
+        self.told: set[str] = set()  # warnings
+
+    @property
+    def is_proving(self) -> bool:
+        """Whether one pass has found something, which the next is to find again."""
+        return self._first is not None
 
     def announce(self, need: str, targets: Sequence[Target]) -> None:
         self.announcer.announce(need, targets, self.api.wall_clock())
@@ -2682,8 +2687,12 @@ class Lookout:
         now = self.api.clock()
         self._due = now + NEXT_PASS
         chain = chain_in_words(deadlock.chain, self._names, self.own)
-        slots = any(edge.need == NEEDS_SLOT for edge in deadlock.chain)
-        advice = f"; {CAP_ADVICE}" if slots else ""
+        advice = ""
+        if any(edge.need == NEEDS_SLOT for edge in deadlock.chain):
+            others = dict.fromkeys(task for _, _, task in deadlock.waits if task != self.own)
+            who = ", ".join(f"{self._names.get(task, task)} ({task})" for task in others)
+            among = f"; waiting tasks hold all slots, {who} among them" if who else ""
+            advice = f"{among}; {CAP_ADVICE}"
         if not deadlock.is_certain:
             self.suspicion = f"this looks like a deadlock: {chain}{advice}"
             self._warn(f"T{self.suspicion[1:]}. Not certain: this account cannot see everything that runs.")
@@ -2704,8 +2713,8 @@ class Lookout:
         return ""
 
     def _warn(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self.told:
+            self.told.add(text)
             self.log.warning(text)
 
 
@@ -2888,6 +2897,7 @@ class Waiter:
         self.progress_at = -PROGRESS_INTERVAL
         self.progress_told = ""
         self.percentage = 0
+        self.quoted: list[str] = []  # what was told of the awaited ones' warnings and errors
         self.shows_details = True
         self.shows_interruptions = True
 
@@ -3152,8 +3162,17 @@ class Waiter:
             if len(watch.told_troubles) > MOST_TROUBLES:
                 self.log.warning(f"{watch.label}: more warnings and errors are not shown here: {watch.link}")
                 continue
+            if self.is_own_echo(trouble.text):
+                continue
             tell = self.log.warning if trouble.level == "Warning" else self.log.error
-            tell(": ".join(part for part in (watch.label, trouble.where, trouble.text) if part))
+            line = ": ".join(part for part in (watch.label, trouble.where, trouble.text) if part)
+            self.quoted.append(line)
+            tell(line)
+
+    def is_own_echo(self, text: str) -> bool:
+        """Whether the awaited one quotes what this step wrote, for it awaits this task: to quote it again would never end."""
+        own = [*self.quoted, *(self.lookout.told if self.lookout is not None else ())]
+        return any(one in text for one in own)
 
     def tell_state(self, watch: Watch) -> None:
         words = watch.state_in_words()

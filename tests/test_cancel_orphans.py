@@ -173,3 +173,18 @@ def test_many_children_take_few_requests(stage: Stage) -> None:
     ]
     assert "" == cleaned.outputs["Orphans"], cleaned.log
     assert ["tasks", "deployments", "tasks"] == [path.rsplit("/", 1)[-1] for path in asked]
+
+
+def test_what_a_step_left_alone_in_time_is_no_orphan(stage: Stage) -> None:
+    """Its marker says awaited; the result of the step that let it go on says so. Without the right to read that it is one."""
+    scene = stage.scene
+    values = {"project": "Child", "run_limit": "30s", "on_timeout": "leave"}
+    late = stage.run(DEPLOY, values)
+    assert "it goes on, as the step is told" in late.error
+    [child] = scene.deployments("Child")
+    assert [child["TaskId"]] == late.artifacts["Ours.result.json"]["left"]
+    spared = run(stage)
+    assert ("", "Executing") == (spared.outputs["Orphans"], state(stage, child)), spared.log
+    assert "the step that awaited it left it alone when its time was out" in spared.log
+    scene.emulator.faults.add(method="GET", path=r"/artifacts$", kind="status", status=403)
+    assert child["TaskId"] == run(stage, what_if=True).outputs["Orphans"]

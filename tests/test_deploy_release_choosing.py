@@ -196,6 +196,105 @@ def test_freeze(stage: Stage) -> None:
             del state.collection("DeploymentFreezes")[freeze["Id"]]
 
 
+def test_a_freeze_is_overridden_for_a_reason(stage: Stage) -> None:
+    """By the command that names it; the marker is in there too, so that a lost answer is found."""
+    scene = stage.scene
+    state = scene.emulator.state
+    fields = {
+        "Name": "Holidays",
+        "Start": "2020-01-01T00:00:00+00:00",
+        "End": "2099-01-01T00:00:00+00:00",
+        "ProjectEnvironmentScope": {scene.projects["Free"]["Id"]: [scene.environments["Test"]]},
+        "TenantProjectEnvironmentScope": [],
+    }
+    with state.lock:
+        freeze = state.add("DeploymentFreezes", fields)
+    fault = scene.emulator.faults.add(method="POST", path=r"/deployments/override$", kind="lost_answer")
+    try:
+        values = {"project": "Free", "environment": "Test", "more": {"override_freezes": "security fix 42"}}
+        run = stage.run(DEPLOY, values, "Dev")
+    finally:
+        with state.lock:
+            del state.collection("DeploymentFreezes")[freeze["Id"]]
+    assert ("Success", 1) == (run.outputs["State"], fault.hits), run.log
+    assert (
+        "Warning: Free in Test: the deployment freeze Holidays holds until 2099-01-01 00:00 UTC, and is overridden: "
+        "security fix 42"
+    ) in run.log
+    assert 1 == len(scene.deployments("Free"))
+
+
+def test_compared_within_the_channel(stage: Stage) -> None:
+    """By default what is there counts whatever its channel; a hotfix that is asked for so is compared with hotfixes alone."""
+    scene = stage.scene
+    project = scene.make_project("Lanes", steps=[own_step("Work")], LifecycleId=scene.wide)  # type: ignore[attr-defined]
+    channel = scene.client.post("channels", {"Name": "Hotfix", "ProjectId": project["Id"]})
+    scene.make_release("Lanes", "2.0.0")
+    for version in ("1.0.0", "1.0.1"):
+        scene.make_release("Lanes", version, ChannelId=channel["Id"])
+    for version in ("1.0.0", "2.0.0"):
+        scene.run("Lanes", version, "Test")
+    values = {"project": "Lanes", "environment": "Test", "channel": "Hotfix", "when": "if_newer"}
+    run = stage.run(DEPLOY, values, "Dev")
+    assert "1.0.1 is not newer than 2.0.0, current in Lanes in Test" == run.outputs["Skipped"], run.log
+    lane = stage.run(DEPLOY, {**values, "more": {"compare": "channel"}}, "Dev")
+    assert ("1.0.1", "Success", "True") == tuple(
+        lane.outputs[name] for name in ("Version", "State", "Changed")
+    )
+    scene.run("Lanes", "2.0.0", "Test")
+    again = stage.run(DEPLOY, {**values, "when": "if_not_current", "more": {"compare": "channel"}}, "Dev")
+    assert "1.0.1 is current in Lanes in Test" == again.outputs["Skipped"]
+
+
+def test_what_succeeded_elsewhere_by_tenant(stage: Stage) -> None:
+    """Each tenant gets what it has proved itself; who has nothing there is an error, or is skipped."""
+    scene = stage.scene
+    project = scene.make_project(
+        "Proved",
+        steps=[own_step("Work")],
+        releases=["1.0.0", "2.0.0"],
+        LifecycleId=scene.wide,  # type: ignore[attr-defined]
+        TenantedDeploymentMode="TenantedOrUntenanted",
+    )
+    everywhere = {project["Id"]: list(scene.environments.values())}
+    tenants = {
+        name: scene.client.post("tenants", {"Name": name, "ProjectEnvironments": everywhere})["Id"]
+        for name in ("Acme", "Bolt", "Cask")
+    }
+    for name, version in (("Acme", "2.0.0"), ("Acme", "1.0.0"), ("Bolt", "2.0.0")):
+        scene.run("Proved", version, "Test", TenantId=tenants[name])
+    values = {
+        "project": "Proved",
+        "environment": "Production",
+        "release": "in Test",
+        "tenant": ["Acme", "Bolt", "Cask"],
+    }
+    refused = stage.run(DEPLOY, values, "Dev")
+    assert "misconfigured: nothing of Proved that counts has succeeded in Test for Cask" == refused.error
+    run = stage.run(DEPLOY, {**values, "more": {"not_found": "skip"}}, "Dev")
+    assert [("Acme", "1.0.0", "Success"), ("Bolt", "2.0.0", "Success"), ("Cask", "", "Skipped")] == sorted(
+        (child["tenant"], child["version"], child["state"]) for child in run.children
+    ), run.log
+    assert "in Test: what succeeded last in Test for Bolt" in run.log
+
+
+def test_the_same_number_in_several_places(stage: Stage) -> None:
+    """The parents of these tests deploy their release 1.0.0."""
+    scene = stage.scene
+    scene.make_project(
+        "Twin",
+        steps=[own_step("Work")],
+        releases=["1.0.0", "3.0.0"],
+        LifecycleId=scene.wide,  # type: ignore[attr-defined]
+    )
+    values = {"project": "Twin", "environment": "Dev\nTest\nProduction", "release": "same"}
+    run = stage.run(DEPLOY, values, "Dev")
+    assert [(name, "1.0.0", "Success") for name in ("Dev", "Test", "Production")] == [
+        (child["environment"], child["version"], child["state"]) for child in run.children
+    ], run.log
+    assert ("1.0.0", 1) == (run.outputs["Version"], run.log.count("Release: 1.0.0 of Twin ("))
+
+
 def test_later_environments_of_one_after_the_other(stage: Stage) -> None:
     """The lifecycle lets a release into Test only once it is in Dev: one after the other, that is where it gets to."""
     stage.scene.make_release("Web", "3.0.0")
@@ -359,8 +458,18 @@ def test_create_in_a_version_controlled_project(stage: Stage) -> None:
         for run in (made, branched)
     ]
     assert ["refs/heads/main", "refs/heads/next"] == references
+    commit = refs["refs/heads/main"]
+    path = f"projects/{project['Id']}/main/deploymentprocesses"
+    process = scene.client.get(path)
+    process["Steps"].append(own_step("Later"))
+    scene.client.put(path, {**process, "ChangeDescription": "Move on"})
+    with state.lock:
+        moved = state.get("Projects", project["Id"])["_git"]["refs"]["refs/heads/main"]
+    exact = stage.run(DEPLOY, {**values, "more": {"git_commit": commit}}, "Dev")
+    release = scene.client.get(f"releases/{exact.outputs['ReleaseId']}")
+    assert commit == release["VersionControlReference"]["GitCommit"] != moved, exact.log
     missing = stage.run(DEPLOY, {**values, "more": {"git_ref": "gone"}}, "Dev")
-    assert ("Failed", 2) == (missing.state, len(numbers(scene, "Coded"))), missing.log
+    assert ("Failed", 3) == (missing.state, len(numbers(scene, "Coded"))), missing.log
     plain = stage.run(DEPLOY, {**values, "project": "Free", "more": {"git_ref": "main"}}, "Dev")
     assert "misconfigured: Free is not version-controlled: it has no git_ref" == plain.error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -147,6 +148,52 @@ def test_two_interventions_in_one_child(stage: Stage) -> None:
         )
     run = stage.end(parent)
     assert ("Success", "Success") == (run.state, run.outputs["State"]), run.log
+
+
+def test_a_second_question_while_the_first_is_open(stage: Stage) -> None:
+    """The task is paused all the time, so that its state does not tell that somebody else is asked now."""
+    scene: Scene = stage.scene
+    machine = {"Name": "web01", "EnvironmentIds": [scene.environments["Test"]], "Roles": ["web"]}
+    scene.client.post("machines", {**machine, "Endpoint": {"CommunicationStyle": "None"}})
+    later = own_step("Work", seconds=60)
+    later["StartTrigger"] = "StartWithPrevious"
+    later["Properties"] = {"Octopus.Action.TargetRoles": "web"}
+    later["Actions"] += manual("Accept", "Is it good?")["Actions"]
+    scene.make_project("Crowd", steps=[manual("Approve", "May we begin?"), later], releases=["1.0.0"])
+    parent = stage.begin(DEPLOY, {"project": "Crowd"})
+    scene.wait_until(lambda: "Is it good?" in scene.log(parent), "both questions are told", parent)
+    log = scene.log(parent)
+    assert log.index("May we begin?") < log.index("Is it good?")
+    for pending in list(scene.client.pages("interruptions", pendingOnly="true")):
+        scene.client.put(f"interruptions/{pending['Id']}/responsible", {})
+        answer(scene, pending, "Proceed")
+    run = stage.end(parent)
+    assert ("Success", 1) == (run.outputs["State"], run.log.count("Is it good?")), run.log
+
+
+def test_progress_of_several_children(stage: Stage) -> None:
+    """How many have ended, as the portal shows it beside the step."""
+    scene: Scene = stage.scene
+    both = list(scene.environments.values())
+    wide = scene.client.post(
+        "lifecycles", {"Name": "Both", "Phases": [{"Name": "All", "OptionalDeploymentTargets": both}]}
+    )
+    quick, slow = own_step("Quick"), own_step("Slow", seconds=600)
+    slow["Actions"][0]["Environments"] = both[1:]
+    scene.make_project("Uneven", steps=[quick, slow], releases=["1.0.0"], LifecycleId=wide["Id"])
+    values = {"project": "Uneven", "environment": "\n".join(scene.environments)}
+    parent = stage.begin(DEPLOY, values)
+
+    def told() -> bool:
+        details = scene.client.get(f"tasks/{parent}/details")
+        text = json.dumps(details["ActivityLogs"])
+        return f"1 of {len(both)} ended" in text
+
+    scene.wait_until(told, "one has ended", parent)
+    for made in scene.deployments("Uneven"):
+        if scene.task(made["TaskId"])["State"] == "Executing":
+            scene.client.post(f"tasks/{made['TaskId']}/cancel")
+    assert "Failed" == stage.end(parent).state
 
 
 def test_why_it_is_queued(stage: Stage) -> None:

@@ -39,6 +39,8 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "tasks"): "TaskView",
     ("POST", "tasks"): "TaskCancel",
     ("GET", "interruptions"): "InterruptionView",
+    ("PUT", "interruptions"): "InterruptionSubmit",
+    ("POST", "interruptions"): "InterruptionSubmit",
     ("GET", "runbooks"): "RunbookView",
     ("GET", "runbooksnapshots"): "RunbookView",
     ("GET", "runbookruns"): "RunbookRunView",

@@ -7,6 +7,7 @@ from typing import Any, Callable, Mapping, Optional, Sequence
 
 from generator.runtime.api import Api, ApiError, ApiUnreachable
 from generator.runtime.deployments import Deployment, read_release_of, recent_deployments
+from generator.runtime.guidance import Guidance, Responder
 from generator.runtime.log import Log
 from generator.runtime.lookup import Place
 from generator.runtime.moments import spoken
@@ -31,6 +32,8 @@ class Terms(Record):
     if_one_fails: str = GO_ON
     at_once: Optional[int] = None
     warnings_fail: bool = False
+    attempts: int = 1  # how often a child that fails is made, at most
+    guidance: Optional[Guidance] = None
 
 
 class Delivery:
@@ -50,6 +53,8 @@ class Delivery:
         self.kind_given_up = TIMED_OUT
         self.failure: Optional[StepFailure] = None
         self.is_settled = errand is None
+        self.attempts = 1
+        self.is_left = False  # its time was out, and it goes on
         self.earlier: Mapping[
             str, Any
         ] = {}  # answers to prompts that an earlier deployment got, by form element
@@ -103,6 +108,17 @@ def read_recent(api: Api, deliveries: Sequence[Delivery]) -> list[Deployment]:
     return recent_deployments(api, [errand.place for errand in errands], errands[0].since)
 
 
+class Attendant(Waiter):
+    """A Waiter that has what people are asked answered as well, where it has an `answer`."""
+
+    answer: Optional[Callable[[Watch, Mapping[str, Any]], None]] = None
+
+    def tell_interruption(self, watch: Watch, item: Mapping[str, Any]) -> None:
+        super().tell_interruption(watch, item)
+        if self.answer is not None:
+            self.answer(watch, item)
+
+
 class Fanout:
     """Carries out decided deliveries. `tell` is called whenever the step's outputs have changed, before a wait too."""
 
@@ -123,9 +139,12 @@ class Fanout:
         self.tell = tell
         self.line = [delivery for delivery in deliveries if not delivery.is_settled]
         self.stopped = ""
-        self.waiter = Waiter(
+        self.waiter = Attendant(
             api, log, [], terms.limits, stop=self.is_something_new, aside=self.look_for_late, lookout=lookout
         )
+        if terms.guidance is not None:
+            self.responder = Responder(api, log, terms.guidance)
+            self.waiter.answer = self.answer
 
     def run(self) -> None:
         """Returns when every delivery is settled; without waiting, as soon as each has begun."""
@@ -144,6 +163,11 @@ class Fanout:
 
     def is_something_new(self, watches: Sequence[Watch]) -> bool:
         return any(delivery.watch is not None and not delivery.watch.is_alive for delivery in self.moving())
+
+    def answer(self, watch: Watch, item: Mapping[str, Any]) -> None:
+        """For the own children alone."""
+        if any(one.watch is watch and one.changed for one in self.deliveries):
+            self.responder.answer(watch, item)
 
     def look_for_late(self) -> None:
         for delivery in self.moving():
@@ -278,7 +302,25 @@ class Fanout:
             return self.fail(delivery, delivery.kind_given_up, f"{delivery.given_up}; it was cancelled")
         cause = cause_of_failure(watch)
         kind = CANCELLED if state == "Canceled" else CHILD_FAILED
-        return self.fail(delivery, kind, f"{watch}: {state}" + (f": {cause}" if cause else ""))
+        words = f"{watch}: {state}" + (f": {cause}" if cause else "")
+        if (
+            state == "Failed"
+            and delivery.changed
+            and delivery.attempts < self.terms.attempts
+            and not self.stopped
+        ):
+            return self.try_again(delivery, watch, words)
+        return self.fail(delivery, kind, words)
+
+    def try_again(self, delivery: Delivery, watch: Watch, words: str) -> None:
+        """Another attempt of the same intention, at once: what was said of the start was said of the first."""
+        assert delivery.errand is not None and delivery.child is not None
+        delivery.attempts += 1
+        self.log.warning(f"{words}. Attempt {delivery.attempts} of {self.terms.attempts}.")
+        self.waiter.watches.remove(watch)
+        delivery.decision = delivery.errand.decide_again(delivery.child)
+        delivery.child = delivery.watch = None
+        self.begin([delivery])
 
     def judge_success(self, delivery: Delivery, watch: Watch) -> None:
         if self.terms.warnings_fail and watch.task is not None and watch.task.has_warnings:
@@ -307,6 +349,7 @@ class Fanout:
             words = f"{watch} has run for {spoken(limits.run)}"
         if self.terms.cancels_late and delivery.child.is_ours:
             return self.cancel(delivery, watch, kind, words)
+        delivery.is_left = delivery.child.is_ours
         reason = "as the step is told" if delivery.child.is_ours else "for somebody else started it"
         return self.fail(delivery, kind, f"{words}; it goes on, {reason}")
 

@@ -6,18 +6,19 @@ The same for the runs of a runbook, where the place has one: then "release" is i
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Callable, Container, Iterator, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Container, Iterator, Mapping, Optional, Sequence
 
 from generator.runtime.api import PAGE_SIZE, Api
 from generator.runtime.lookup import Place
 from generator.runtime.moments import moment_or_none
+from generator.runtime.record import Record
 from generator.runtime.tasks import Task, id_number, read_tasks, utc_now
 
 HISTORY_PAGE = 30
 MOST_TENANTS_IN_A_FILTER = 50
 
 
-class Deployment(NamedTuple):
+class Deployment(Record):
     """A deployment with its task, for the result of a deployment is its task's."""
 
     document: Mapping[str, Any]
@@ -131,22 +132,17 @@ def find_latest(
     return None
 
 
-def find_current(api: Api, place: Place) -> Optional[Deployment]:
-    """The newest that succeeded: what runs there now, as far as the server knows."""
-    for document in api.pages("deployments", take=HISTORY_PAGE, taskState="Success", **place.query()):
-        if place.holds(document):
-            found = join_tasks(api, [document])
-            if found and found[0].task.state == "Success":
-                return found[0]
-    return None
-
-
 def succeeded_deployments(api: Api, place: Place, channel_id: Optional[str]) -> Iterator[Deployment]:
     """Every deployment there that succeeded, of that channel if one is given, newest first."""
     query = {**place.query(), "channels": channel_id, "taskState": "Success"}
     for document in api.pages("deployments", take=HISTORY_PAGE, **query):
         if place.holds(document):
             yield from (one for one in join_tasks(api, [document]) if one.task.state == "Success")
+
+
+def find_current(api: Api, place: Place, channel_id: Optional[str] = None) -> Optional[Deployment]:
+    """The newest that succeeded: what runs there now, as far as the server knows."""
+    return next(succeeded_deployments(api, place, channel_id), None)
 
 
 def find_successor(

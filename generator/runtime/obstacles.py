@@ -10,7 +10,7 @@ from generator.runtime.lookup import Place
 from generator.runtime.moments import moment_or_none
 from generator.runtime.step import GAVE_UP, StepFailure
 
-LIFECYCLE, OTHER = "lifecycle", "other"
+LIFECYCLE, FREEZE, OTHER = "lifecycle", "freeze", "other"
 MOST_SNAPSHOTS = 5
 SNAPSHOT_PAUSE, LONGEST_SNAPSHOT_PAUSE = 5.0, 60.0
 
@@ -26,8 +26,9 @@ class Obstacles:
         self._freezes: Optional[list[Mapping[str, Any]]] = None
 
     def find(self, place: Place, release: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """(LIFECYCLE or OTHER, the reason in words), for everything that stands in the way."""
-        found = [(OTHER, reason) for reason in [*self.missing_packages(release), *self.freezes(place)]]
+        """(LIFECYCLE, FREEZE or OTHER, the reason in words), for everything that stands in the way."""
+        found = [(OTHER, reason) for reason in self.missing_packages(release)]
+        found += [(FREEZE, f"{place}: {words_of(freeze)}") for freeze in self.freezes(place)]
         refusal = self.lifecycle_refusal(place, release)
         return [*found, (LIFECYCLE, refusal)] if refusal else found
 
@@ -79,20 +80,18 @@ class Obstacles:
         number, names = release["Version"], self._missing[identifier]
         return [f"{number} needs packages that its feeds do not have: {', '.join(names)}"] if names else []
 
-    def freezes(self, place: Place) -> list[str]:
+    def freezes(self, place: Place) -> list[Mapping[str, Any]]:
         """Deployment freezes that hold there when the deployment is to begin."""
         if self._freezes is None:
             path = "/api/deploymentfreezes"
             document = self.ask(path, "Deployment freezes are not looked for", skip=0, take=1000)
             self._freezes = list((document or {}).get("DeploymentFreezes") or ())
-        reasons = []
+        found = []
         for freeze in self._freezes:
             start, end = moment_or_none(freeze.get("Start")), moment_or_none(freeze.get("End"))
             if start and end and start <= self.start < end and freeze_holds(freeze, place):
-                reasons.append(
-                    f"{place}: the deployment freeze {freeze['Name']} holds until {end:%Y-%m-%d %H:%M} UTC"
-                )
-        return reasons
+                found.append(freeze)
+        return found
 
     def ask(self, path: str, otherwise: str, **query: Any) -> Optional[Mapping[str, Any]]:
         """The document; None where the server does not know the request, or the account may not make it."""
@@ -104,6 +103,13 @@ class Obstacles:
             self.api.tell(f"{otherwise}: {error.sentence}")
             return None
         return document
+
+
+def words_of(freeze: Mapping[str, Any]) -> str:
+    end = moment_or_none(freeze.get("End"))
+    return f"the deployment freeze {freeze['Name']} holds" + (
+        f" until {end:%Y-%m-%d %H:%M} UTC" if end else ""
+    )
 
 
 def freeze_holds(freeze: Mapping[str, Any], place: Place) -> bool:

@@ -56,6 +56,9 @@ class Intention(Record):
     own_task: ParentTask
     is_awaited: bool
     settings: Mapping[str, Any] = {}  # further fields of the deployment, as the API names them
+    channel_id: Optional[str] = None  # within which the condition compares; None: whatever the channel
+    freezes: Sequence[str] = ()  # ids of deployment freezes that are overridden, for `freeze_reason`
+    freeze_reason: str = ""
 
     def comments(self, attempt: int) -> str:
         stance = AWAITED if self.is_awaited else LEFT
@@ -174,6 +177,15 @@ class Errand:
             return Decision("adopt", f"{reason}, and is not to be repeated", last, attempt)
         return Decision("create", reason, None, attempt + 1, horizon)
 
+    def decide_again(self, failed: Child) -> Decision:
+        """The attempt after one that failed while it was awaited. The start that was asked for has been."""
+        settings = dict(self.intention.settings)
+        for name in ("QueueTime", "QueueTimeExpiry"):
+            settings.pop(name, None)
+        self.intention = self.intention._replace(settings=settings)
+        attempt = marked_attempt(failed.deployment, self.intention.key)
+        return Decision("create", "", None, attempt + 1, failed.deployment.number)
+
     def recent(self, listed: Optional[Sequence[Deployment]]) -> list[Deployment]:
         """Of those `listed` for several errands the ones that concern this one; read anew when none are given."""
         if listed is None:
@@ -198,6 +210,7 @@ class Errand:
     def check_condition(self) -> Optional[Decision]:
         """Under `if not current` and `if newer`: join what is on its way, skip what is there; None when it is to be deployed."""
         number, now = self.intention.release["Version"], utc_now(self.api)
+        channel = self.intention.channel_id
         for other in living_deployments(self.api, self.place):
             if not other.task.is_active(now) or other.id in self.withdrawn:
                 continue
@@ -206,12 +219,13 @@ class Errand:
                     "join", f"{number} is being deployed there already ({other.task.state})", other
                 )
             version = read_release_of(self.api, other)["Version"]
-            if self.intention.condition == IF_NEWER and is_newer(number, version) is False:
+            counts = channel in (None, other.document.get("ChannelId"))
+            if self.intention.condition == IF_NEWER and counts and is_newer(number, version) is False:
                 return Decision(
                     "join", f"{version} is being deployed there, and {number} is not newer", other
                 )
             self.log.warning(f"{version} is being deployed to {self.place} now: {other.link}")
-        current = find_current(self.api, self.place)
+        current = find_current(self.api, self.place, channel)
         if current is None:
             return None
         if current.release_id == self.intention.release["Id"]:
@@ -270,8 +284,7 @@ class Errand:
         collection = self.place.collection
         for _ in range(MOST_POSTS):
             try:
-                document = self.api.post(collection, body)
-                found = join_tasks(self.api, [document])
+                found = join_tasks(self.api, [self.post(collection, body)])
                 if found:
                     return found[0]
                 raise LostAnswer(f"POST {collection}: the answer's task is not among the server's tasks")
@@ -292,6 +305,19 @@ class Errand:
             GAVE_UP,
             f"the order for {self.place} was sent {MOST_POSTS} times, and the server lists none of them",
         )
+
+    def post(self, collection: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The deployment as made. Freezes are overridden by another command (source: docs, API reference, deployment-freeze)."""
+        if self.intention.freezes:
+            collection = "deployments/override"
+            body = {
+                "CreateDeploymentCommand": {**body, "SpaceId": self.api.space},
+                "FreezeIds": list(self.intention.freezes),
+                "Reason": self.intention.freeze_reason,
+                "SpaceId": self.api.space,
+            }
+        made: Mapping[str, Any] = self.api.post(collection, body)
+        return made.get("Deployment") or made
 
     def look_for_lost(self, attempt: int) -> Optional[Deployment]:
         """The deployment whose answer was lost, if one appears within a minute of the first list that could be read."""

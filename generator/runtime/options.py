@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, Sequence
+
+from generator.runtime.record import Record
 
 
-class Option(NamedTuple):
+class Option(Record):
     """How the text of an option is read (ValueError with what is wrong), and what holds without it."""
 
     parse: Callable[[str], Any]

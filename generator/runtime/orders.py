@@ -20,10 +20,11 @@ from generator.runtime.deliveries import (
     failure_of,
 )
 from generator.runtime.destinations import find_destinations, find_environments
+from generator.runtime.guidance import Guidance, parse_guided_failure
 from generator.runtime.lookup import Place
 from generator.runtime.markers import own_task, sentence_for_people
 from generator.runtime.moments import parse_duration
-from generator.runtime.obstacles import LIFECYCLE, Obstacles
+from generator.runtime.obstacles import FREEZE, LIFECYCLE, Obstacles, words_of
 from generator.runtime.once import ALWAYS, Errand, Intention, intention_key, own_identity, own_queue_time
 from generator.runtime.options import Option, one_of, parse_count, parse_names, parse_switch
 from generator.runtime.reporting import (
@@ -54,7 +55,8 @@ def order_options() -> dict[str, Option]:
         "warnings": Option(one_of("pass", "fail"), "pass"),
         "machines": Option(parse_names, ()),
         "exclude_machines": Option(parse_names, ()),
-        "guided_failure": Option(one_of("on", "off", "default"), "default"),
+        "guided_failure": Option(parse_guided_failure, "default"),
+        "attempts": Option(parse_count, 1),
         "force_package_download": Option(parse_switch, False),
         "priority": Option(one_of("on", "off", "default"), "default"),
         "expire": Option(parse_duration),
@@ -188,6 +190,8 @@ class Order:
             if_one_fails=more["if_one_fails"],
             at_once=more["at_once"],
             warnings_fail=more["warnings"] == "fail",
+            attempts=more["attempts"],
+            guidance=more["guided_failure"] if isinstance(more["guided_failure"], Guidance) else None,
         )
         lookout = Lookout(self.api, self.step)
         with self.watchdog:
@@ -218,18 +222,35 @@ class Order:
         step.output("Skipped", "; ".join(dict.fromkeys(reasons)))
         step.output("Children", children_as_text(children))
         step.result["children"] = children
+        step.result["left"] = [one.watch.task_id for one in self.deliveries if one.is_left and one.watch]
 
 
 def find_obstacles(order: Order, obstacles: Obstacles) -> list[str]:
     """What the server would refuse, in words, each once. Environments that depend on each other come in turn: one
     that the lifecycle refuses now may be allowed then."""
     reasons: list[str] = []
+    if order.more["override_freezes"]:
+        override_freezes(order, obstacles)
     first = order.deliveries[0].place.environment["Id"]
     for delivery in order.to_create():
         for kind, reason in obstacles.find(delivery.place, delivery.release):
+            if kind == FREEZE and order.more["override_freezes"]:
+                continue
             in_turn = order.more["at_once"] and delivery.place.environment["Id"] != first
             if kind == LIFECYCLE and in_turn:
                 order.step.log.verbose(f"{reason}; perhaps it will when its turn has come.")
             elif reason not in reasons:
                 reasons.append(reason)
     return reasons
+
+
+def override_freezes(order: Order, obstacles: Obstacles) -> None:
+    """Has those that hold at a place overridden by name in the deployment's own command, and says so."""
+    for delivery in order.to_create():
+        freezes, errand = obstacles.freezes(delivery.place), delivery.errand
+        if freezes and errand is not None:
+            reason = order.more["override_freezes"]
+            words = " and ".join(words_of(freeze) for freeze in freezes)
+            order.step.log.warning(f"{delivery.place}: {words}, and is overridden: {reason}")
+            ids = [freeze["Id"] for freeze in freezes]
+            errand.intention = errand.intention._replace(freezes=ids, freeze_reason=reason)

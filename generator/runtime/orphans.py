@@ -6,11 +6,12 @@ is a child whose parent the server does not return: whether that has ended, nobo
 
 from __future__ import annotations
 
-from typing import Any, Container, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Container, Mapping, Optional, Sequence
 
-from generator.runtime.api import Api, ApiError
+from generator.runtime.api import Api, ApiError, ApiUnreachable
 from generator.runtime.markers import AWAITED, Marker, ParentTask, own_task, read_marker
 from generator.runtime.moments import moment_or_none
+from generator.runtime.record import Record
 from generator.runtime.tasks import Task
 
 # A task's name, its argument that names what it carries out, and the collection of those documents.
@@ -19,10 +20,12 @@ CARRIERS: Sequence[tuple[str, str, str]] = (
     ("RunbookRun", "RunbookRunId", "runbookRuns"),
 )
 ORPHANED, ACCOMPANIED, LEFT_ALONE, UNCERTAIN = "orphaned", "accompanied", "left alone", "uncertain"
+RESULT_ENDING = ".result.json"
+RESULT_PATIENCE = 10.0  # seconds; what is no JSON is not ours
 SAME_MOMENT = 1.0  # seconds between two writings of one queue time
 
 
-class MarkedChild(NamedTuple):
+class MarkedChild(Record):
     """A deployment or runbook run on its way, with the marker that one of our steps gave it."""
 
     marker: Marker
@@ -37,7 +40,7 @@ class MarkedChild(NamedTuple):
         return self.task.description + (f" ({self.link})" if self.link else "")
 
 
-class Finding(NamedTuple):
+class Finding(Record):
     """What is to be thought of a child, and why. `parent` is its parent's task where the server returns it."""
 
     child: MarkedChild
@@ -103,6 +106,41 @@ def judge_child(child: MarkedChild, parent: Optional[Task], servers: Container[s
     if parent.is_alive:
         return Finding(child, ACCOMPANIED, f"its parent is {parent.state}", parent)
     return Finding(child, ORPHANED, f"its parent ended as {parent.state}", parent)
+
+
+def spare_left(api: Api, findings: Sequence[Finding]) -> list[Finding]:
+    """The findings, but orphans that their own step left alone when their time was out are no orphans.
+
+    Comments cannot be changed, so that the marker still says awaited; the step's result, an artifact of the parent, names them.
+    """
+    left: dict[ParentTask, set[str]] = {}
+    judged = []
+    for finding in findings:
+        parent = finding.child.marker.parent
+        if finding.verdict == ORPHANED:
+            if parent not in left:
+                left[parent] = read_left(api, parent)
+            if finding.child.task.id in left[parent]:
+                reason = "the step that awaited it left it alone when its time was out"
+                finding = Finding(finding.child, LEFT_ALONE, reason, finding.parent)
+        judged.append(finding)
+    return judged
+
+
+def read_left(api: Api, parent: ParentTask) -> set[str]:
+    """The tasks that the steps of `parent` left alone; none where the account may not see the artifacts (ArtifactView)."""
+    try:
+        found: set[str] = set()
+        for artifact in api.pages(f"/api/{parent.space}/artifacts", regarding=parent.id):
+            if str(artifact.get("Filename") or "").endswith(RESULT_ENDING):
+                path = f"/api/{parent.space}/artifacts/{artifact['Id']}/content"
+                result = api.get(path, patience=RESULT_PATIENCE)
+                found.update(map(str, result.get("left") or ()) if isinstance(result, dict) else ())
+        return found
+    except (ApiError, ApiUnreachable) as error:
+        if getattr(error, "status", 404) not in (403, 404):
+            raise
+        return set()
 
 
 def read_own_task(api: Api, step: Any) -> Optional[Task]:

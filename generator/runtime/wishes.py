@@ -219,8 +219,8 @@ def wishes_of(parameters: Any, more: Mapping[str, Any]) -> Wishes:
 def settings_of(parameters: Any, more: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of the deployment that are the same in every place."""
     settings: dict[str, Any] = {}
-    if more["guided_failure"] != "default":
-        settings["UseGuidedFailure"] = more["guided_failure"] == "on"
+    if more["guided_failure"] != "default":  # whoever has failures answered wants to be asked
+        settings["UseGuidedFailure"] = more["guided_failure"] != "off"
     if more["force_package_download"]:
         settings["ForcePackageDownload"] = True
     if more["priority"] != "default":

@@ -15,6 +15,7 @@ from generator.runtime.orphans import (
     addresses,
     judge_children,
     marked_children,
+    spare_left,
 )
 from generator.runtime.parameters import Parameters, reads
 from generator.runtime.step import REFUSED_BY_SERVER, TIMED_OUT, Step
@@ -27,7 +28,7 @@ def main(parameters: Parameters) -> None:
     step: Step = parameters.step
     api = connect(parameters, parameters.cancel_limit)
     children = marked_children(api, **narrowed(api, parameters))
-    findings = judge_children(api, children, addresses(api, step)) if children else []
+    findings = spare_left(api, judge_children(api, children, addresses(api, step))) if children else []
     orphans = [finding for finding in findings if finding.verdict == ORPHANED]
     uncertain = [finding for finding in findings if finding.verdict == UNCERTAIN]
     tell_findings(step, findings)

@@ -44,6 +44,8 @@ def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
         "refresh_variables": Option(parse_switch, False),
         "outputs": Option(parse_names, ()),
         "notes": Option(parse_switch, False),
+        "compare": Option(one_of("all", "channel"), "all"),
+        "override_freezes": Option(str, ""),
     }
     return parse_options(table, pairs)
 
@@ -102,7 +104,8 @@ def plan_deliveries(order: Order, project: Mapping[str, Any], channel: Optional[
         if words not in told:
             told.add(words)
             step.log.info(words)
-        order.add(place, release, condition=parameters.when)
+        channel_id = release.get("ChannelId") if order.more["compare"] == "channel" else None
+        order.add(place, release, condition=parameters.when, channel_id=channel_id)
 
 
 def create_by_form(order: Order, project: Mapping[str, Any], channel: Optional[Mapping[str, Any]]) -> Chosen:

@@ -38,7 +38,12 @@ def parse_back(number: int) -> int:
 
 def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
     """*More options*, each with what holds when it is not given."""
-    return parse_options({**order_options(), "not_found": Option(one_of("skip", "fail"), "fail")}, pairs)
+    table = {
+        **order_options(),
+        "not_found": Option(one_of("skip", "fail"), "fail"),
+        "override_freezes": Option(str, ""),
+    }
+    return parse_options(table, pairs)
 
 
 @reads(

@@ -101,6 +101,7 @@ NEWER = {
     ("GET", "runbookSnapshots/{id}/runbookRuns/preview/{environment}/{tenant}"): SWAGGER_2020,
     ("GET", "releases/{id}/missingpackages"): MISSING_PACKAGES,
     ("GET", "deploymentfreezes"): FREEZES,
+    ("POST", "deployments/override"): FREEZES,
     ("GET", "projects/{id}/{gitRef}/deploymentprocesses/template"): GIT_TEMPLATE,
     ("GET", "projects/{id}/{gitRef}/deploymentprocesses"): GIT_TEMPLATE,
     ("PUT", "projects/{id}/{gitRef}/deploymentprocesses"): GIT_TEMPLATE,
