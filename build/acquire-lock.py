@@ -6,7 +6,7 @@
 # spec: step_templates/acquire-lock.yaml
 # id: 7dc755af-e549-4ba6-9d66-f055c80e2ddb
 # revision: 1
-# digest: sha256:c76c10dcedcac241b43bd720f474677684d26621eacf78b198c4fe573442375c
+# digest: sha256:85f4c818a59c4ab587ce8fbce371a26b859d6675e07b3455b9109bb77c6101d8
 
 from __future__ import annotations
 
@@ -2179,8 +2179,12 @@ class LockSet:
                 raise StepFailure(
                     GAVE_UP, f"the lock could not be changed in {tries} attempts; last: {trouble.sentence}"
                 )
-            longest = min(LONGEST_WRITE_PAUSE, FIRST_WRITE_PAUSE * 2.0 ** min(tries, 10))
-            self.api.sleep(max(pause, longest * self.api.chance()))
+            if isinstance(trouble, LostAnswer):
+                pause = min(LONGEST_PAUSE, 2.0 ** min(tries - 1, 10)) * (0.5 + self.api.chance() / 2)
+            else:  # somebody was faster: whoever waits the shortest is the next
+                longest = min(LONGEST_WRITE_PAUSE, FIRST_WRITE_PAUSE * 2.0 ** min(tries, 10))
+                pause = max(pause, longest * self.api.chance())
+            self.api.sleep(pause)
 
     def shows(self, answer: Any, name: str, wanted: LockState) -> bool:
         """Whether the answer to a write holds the lock as written; False when it holds no variables at all.

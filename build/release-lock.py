@@ -6,7 +6,7 @@
 # spec: step_templates/release-lock.yaml
 # id: 636563b2-1608-4b0f-99f2-c8e9af73ee88
 # revision: 1
-# digest: sha256:beaa0a67bb7016322131ccbc0b2c8bb30c0b64d0ae0a1a0a0271d1a0ee02eaf6
+# digest: sha256:b82fbad9298c740577af7b8eb407dbad13ca673e21a45afcc1cf8de46a9644f6
 
 from __future__ import annotations
 
@@ -1739,8 +1739,12 @@ class LockSet:
                 raise StepFailure(
                     GAVE_UP, f"the lock could not be changed in {tries} attempts; last: {trouble.sentence}"
                 )
-            longest = min(LONGEST_WRITE_PAUSE, FIRST_WRITE_PAUSE * 2.0 ** min(tries, 10))
-            self.api.sleep(max(pause, longest * self.api.chance()))
+            if isinstance(trouble, LostAnswer):
+                pause = min(LONGEST_PAUSE, 2.0 ** min(tries - 1, 10)) * (0.5 + self.api.chance() / 2)
+            else:  # somebody was faster: whoever waits the shortest is the next
+                longest = min(LONGEST_WRITE_PAUSE, FIRST_WRITE_PAUSE * 2.0 ** min(tries, 10))
+                pause = max(pause, longest * self.api.chance())
+            self.api.sleep(pause)
 
     def shows(self, answer: Any, name: str, wanted: LockState) -> bool:
         """Whether the answer to a write holds the lock as written; False when it holds no variables at all.

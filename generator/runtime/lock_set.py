@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Mapping, Optional
 
-from generator.runtime.api import LONGEST_RETRY_AFTER, Api, ApiError, LostAnswer
+from generator.runtime.api import LONGEST_PAUSE, LONGEST_RETRY_AFTER, Api, ApiError, LostAnswer
 from generator.runtime.lock_state import (
     LOCK_FORMAT,
     LOCK_FORMAT_VARIABLE,
@@ -102,8 +102,12 @@ class LockSet:
                 raise StepFailure(
                     GAVE_UP, f"the lock could not be changed in {tries} attempts; last: {trouble.sentence}"
                 )
-            longest = min(LONGEST_WRITE_PAUSE, FIRST_WRITE_PAUSE * 2.0 ** min(tries, 10))
-            self.api.sleep(max(pause, longest * self.api.chance()))
+            if isinstance(trouble, LostAnswer):
+                pause = min(LONGEST_PAUSE, 2.0 ** min(tries - 1, 10)) * (0.5 + self.api.chance() / 2)
+            else:  # somebody was faster: whoever waits the shortest is the next
+                longest = min(LONGEST_WRITE_PAUSE, FIRST_WRITE_PAUSE * 2.0 ** min(tries, 10))
+                pause = max(pause, longest * self.api.chance())
+            self.api.sleep(pause)
 
     def shows(self, answer: Any, name: str, wanted: LockState) -> bool:
         """Whether the answer to a write holds the lock as written; False when it holds no variables at all.

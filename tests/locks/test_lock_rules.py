@@ -326,6 +326,22 @@ def test_a_refusal_that_is_no_stale_version_ends_it() -> None:
     assert len(scene.server.requests) - before == 4
 
 
+def test_a_busy_server_is_asked_again_and_a_broken_one_given_up() -> None:
+    """429 means that nothing was carried out; a server that never says what came of a write is left at the limit."""
+    scene = Scene()
+    write, answers = scene.server.write, [(429, {}), (429, {})]
+    scene.server.write = lambda body: answers.pop() if answers else write(body)  # type: ignore[method-assign]
+    assert scene.waiter.take().fence == 6
+    scene = Scene(limit=timedelta(minutes=30))
+    scene.server.write = lambda body: (502, {})  # type: ignore[method-assign]
+    with pytest.raises(
+        StepFailure, match=r"gave up on the API: the lock could not be changed in \d+ attempts; last: PUT"
+    ):
+        scene.waiter.take()
+    assert scene.time.now == pytest.approx(1800, abs=30)
+    assert len(scene.server.requests) <= 6 * 30 + 20
+
+
 def test_two_variables_of_one_name_are_told() -> None:
     scene = Scene()
     scene.server.variables["Variables"].append({"Name": "LOCK", "Value": "x", "Scope": {}})
