@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 3
-# digest: sha256:2d0fc2dd08a7badfb55afb2b6185948f69f1bcd89448a1e22c8eb332798c9683
+# digest: sha256:de6082375b468c51ae31854475e1df7019a16558462e1819e5146c9bcbd4d4f7
 
 from __future__ import annotations
 
@@ -2686,7 +2686,9 @@ def create_release(
     for _ in range(MOST_TRIES):
         planned = plan_release(api, project, channel, recipe)
         number = planned.body["Version"]
-        found = find_numbered(api, project, number) if recipe.number else None
+        # Looked for again once the number is known: a copy of this step that has created its release before has moved the next
+        # number on, and one that does so after this takes the very number, so that the server refuses ours.
+        found = find_numbered(api, project, number) if recipe.number else find_made(api, project, recipe)
         if found is None:
             found = post_release(api, project, planned.body)
             if found is not None and recipe.mark in (found.get("ReleaseNotes") or ""):

@@ -226,7 +226,9 @@ def create_release(
     for _ in range(MOST_TRIES):
         planned = plan_release(api, project, channel, recipe)
         number = planned.body["Version"]
-        found = find_numbered(api, project, number) if recipe.number else None
+        # Looked for again once the number is known: a copy of this step that has created its release before has moved the next
+        # number on, and one that does so after this takes the very number, so that the server refuses ours.
+        found = find_numbered(api, project, number) if recipe.number else find_made(api, project, recipe)
         if found is None:
             found = post_release(api, project, planned.body)
             if found is not None and recipe.mark in (found.get("ReleaseNotes") or ""):

@@ -136,7 +136,10 @@ def test_one_that_is_late_is_cancelled_and_the_others_are_waited_for() -> None:
     scene.timelines["Tenants-1"] = {}
     scene.timelines["Tenants-2"] = {"starts": 10, "ends": 300}
     assert ["Canceled", "Success"] == scene.run()
-    assert "has stood in the queue for 1 m, behind Deploy Other (the task cap is full, or they have" in scene.failure
+    assert (
+        "has stood in the queue for 1 m, behind Deploy Other (the task cap is full, or they have"
+        in scene.failure
+    )
     assert scene.failure.endswith("; it was cancelled")
 
 
