@@ -99,10 +99,12 @@ def test_an_answer_that_comes_after_a_minute(scene: Scene) -> None:
     [pytest.param(False, id="in step"), pytest.param(True, id="one between two requests of the other")],
 )
 def test_two_copies_that_create_leave_one_release_and_one_child(scene: Scene, is_slow: bool) -> None:
-    """One task's step runs twice at the same moment; each is to create a release and deploy it. Or one of them learns late that
-    there was no release of its own, when the other has made it: the next number is another one by then."""
+    """One task's step runs twice at the same moment; each is to create a release and deploy it. Or one of them has found none of
+    its own, and asks for the next number when the other has made it: that is another one by then."""
     if is_slow:
-        scene.emulator.faults.add(method="GET", path=r"/projects/[^/]+/releases$", kind="slow", delay=2)
+        scene.emulator.faults.add(
+            method="GET", path=r"/deploymentprocesses/[^/]+/template$", kind="slow", delay=2
+        )
     make_child(scene, seconds=30)
     scene.make_project("Parent", steps=[own_step("Work", seconds=600)], releases=["1.0.0"])
     parent = scene.deploy("Parent", "1.0.0")
