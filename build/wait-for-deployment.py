@@ -6,7 +6,7 @@
 # spec: step_templates/wait-for-deployment.yaml
 # id: c7f9d6f3-524a-4b5e-9a6d-1fc23dca74cf
 # revision: 2
-# digest: sha256:7ce2d8995e7c1de7faed05b0218a0ab582811d19f4437e46b1e3a5eddb1bc48c
+# digest: sha256:ea30f6d055a99fbdd1028a1d42f124d01783bf27583f1835b02c68ae2bfba4ca
 
 from __future__ import annotations
 
@@ -3299,6 +3299,12 @@ class Followed:
         self._deployment = deployment
         self.watch = watch
         self.step = step
+        self._before = watch.in_queue + watch.running
+
+    @property
+    def used(self) -> float:
+        """Seconds of waiting for it that count."""
+        return self.watch.in_queue + self.watch.running - self._before
 
     @property
     def deployment(self) -> Deployment:
@@ -3460,6 +3466,27 @@ class StepNames:
             if error.status == 401:
                 raise
             return None
+
+
+def describe_awaited(one: Awaited, numbers: ReleaseNumbers) -> dict[str, Any]:
+    """One place of the wait, for the result and the output."""
+    place, outcome = one.goal.place, one.outcome
+    deployment = outcome.deployment if outcome else None
+    return {
+        "project": place.project["Name"],
+        "environment": place.environment["Name"],
+        "tenant": place.tenant["Name"] if place.tenant else "",
+        "until": one.goal.until,
+        "state": outcome.state if outcome else "",
+        "version": numbers.of(deployment) if deployment else "",
+        "deployment": deployment.id if deployment else "",
+        "task": deployment.task.id if deployment else "",
+        "link": deployment.link if deployment else "",
+        "step_status": outcome.status if outcome else "",
+        "met": outcome is not None and not outcome.kind,
+        "timed_out": outcome is not None and outcome.is_late,
+        "failure": f"{outcome.kind}: {outcome.words}" if outcome and outcome.kind else "",
+    }
 
 
 # ---- generator/runtime/clauses.py ----
@@ -4066,22 +4093,33 @@ class Vigil:
                     missing.append((deployment, f"{label} has no step {step!r}; its steps: {names}"))
                     continue
                 step = match.names[0] if match is not None else step
-            watch = Watch(label, deployment.task.id, deployment.link)
-            if one.goal.needs_steps:
-                watch.target = Target(deployment.task.id, step, one.goal.is_passed)
-            self.log.info(f"Following {watch}")
+            watch = next((old for old in self.waiter.watches if old.task_id == deployment.task.id), None)
+            if watch is None:
+                watch = Watch(label, deployment.task.id, deployment.link)
+                self.log.info(f"Following {watch}")
+                self.waiter.watches.append(watch)
             one.followed.append(Followed(deployment, watch, step))
-            self.waiter.watches.append(watch)
+            self.aim(watch)
         if missing and not one.followed:
             deployment, words = missing[-1]
             self.lose(one, MISCONFIGURED, words, deployment, deployment.task.state)
 
+    def aim(self, watch: Watch) -> None:
+        """Says what is waited for in a task that several lines may name: all of it, or one of the steps."""
+        needs = [(one.goal, found) for one in self.open() for found in one.followed if found.watch is watch]
+        goal, followed = next((need for need in needs if not need[0].needs_steps), needs[0])
+        step = followed.step if goal.needs_steps else ""
+        watch.target = Target(watch.task_id, step, bool(step) and goal.is_passed)
+
     def drop(self, one: Awaited) -> None:
-        """Watches no more what was followed there."""
+        """Watches no more what was followed there, unless it is for the sake of another line."""
         one.spent = one.used()
-        watched = [followed.watch for followed in one.followed]
-        self.waiter.watches[:] = [watch for watch in self.waiter.watches if watch not in watched]
-        one.followed = []
+        watched, one.followed = [followed.watch for followed in one.followed], []
+        for watch in watched:
+            if any(found.watch is watch for other in self.open() for found in other.followed):
+                self.aim(watch)
+            elif watch in self.waiter.watches:
+                self.waiter.watches.remove(watch)
 
     def label(self, place: Place, deployment: Deployment) -> str:
         return f"{self.numbers.of(deployment)} of {place}"
@@ -4218,10 +4256,8 @@ class Vigil:
     def give_up(self, watch: Watch) -> None:
         """A limit has come for this one, or it can never end."""
         for one in self.open():
-            for followed in one.followed:
-                if followed.watch is watch:
-                    self.time_out(one, followed)
-                    return
+            for followed in [found for found in one.followed if found.watch is watch]:
+                self.time_out(one, followed)
 
     def time_out(self, one: Awaited, followed: Optional[Followed] = None) -> None:
         goal = one.goal
@@ -4269,27 +4305,6 @@ class Vigil:
         one.looks_since = None
         if outcome.kind and len(self.everything) > 1:
             self.log.warning(f"{outcome.kind}: {outcome.words}")
-
-
-def describe_awaited(one: Awaited, numbers: ReleaseNumbers) -> dict[str, Any]:
-    """One place of the wait, for the result and the output."""
-    place, outcome = one.goal.place, one.outcome
-    deployment = outcome.deployment if outcome else None
-    return {
-        "project": place.project["Name"],
-        "environment": place.environment["Name"],
-        "tenant": place.tenant["Name"] if place.tenant else "",
-        "until": one.goal.until,
-        "state": outcome.state if outcome else "",
-        "version": numbers.of(deployment) if deployment else "",
-        "deployment": deployment.id if deployment else "",
-        "task": deployment.task.id if deployment else "",
-        "link": deployment.link if deployment else "",
-        "step_status": outcome.status if outcome else "",
-        "met": outcome is not None and not outcome.kind,
-        "timed_out": outcome is not None and outcome.is_late,
-        "failure": f"{outcome.kind}: {outcome.words}" if outcome and outcome.kind else "",
-    }
 
 
 # ---- templates/steps/wait_for_deployment.py ----

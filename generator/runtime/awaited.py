@@ -7,7 +7,7 @@ from typing import Any, Mapping, Optional, Sequence
 
 from generator.runtime.activities import StepState, find_step, has_come_to
 from generator.runtime.api import Api, ApiError
-from generator.runtime.deployments import Deployment
+from generator.runtime.deployments import Deployment, ReleaseNumbers
 from generator.runtime.lookup import Place
 from generator.runtime.moments import parse_duration
 from generator.runtime.options import Option, one_of
@@ -88,6 +88,12 @@ class Followed:
         self._deployment = deployment
         self.watch = watch
         self.step = step
+        self._before = watch.in_queue + watch.running
+
+    @property
+    def used(self) -> float:
+        """Seconds of waiting for it that count."""
+        return self.watch.in_queue + self.watch.running - self._before
 
     @property
     def deployment(self) -> Deployment:
@@ -249,3 +255,24 @@ class StepNames:
             if error.status == 401:
                 raise
             return None
+
+
+def describe_awaited(one: Awaited, numbers: ReleaseNumbers) -> dict[str, Any]:
+    """One place of the wait, for the result and the output."""
+    place, outcome = one.goal.place, one.outcome
+    deployment = outcome.deployment if outcome else None
+    return {
+        "project": place.project["Name"],
+        "environment": place.environment["Name"],
+        "tenant": place.tenant["Name"] if place.tenant else "",
+        "until": one.goal.until,
+        "state": outcome.state if outcome else "",
+        "version": numbers.of(deployment) if deployment else "",
+        "deployment": deployment.id if deployment else "",
+        "task": deployment.task.id if deployment else "",
+        "link": deployment.link if deployment else "",
+        "step_status": outcome.status if outcome else "",
+        "met": outcome is not None and not outcome.kind,
+        "timed_out": outcome is not None and outcome.is_late,
+        "failure": f"{outcome.kind}: {outcome.words}" if outcome and outcome.kind else "",
+    }

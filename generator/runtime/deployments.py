@@ -6,13 +6,13 @@ The same for the runs of a runbook, where the place has one: then "release" is i
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Callable, Container, Iterator, Mapping, Optional, Sequence
+from typing import Any, Container, Iterator, Mapping, Optional, Sequence
 
 from generator.runtime.api import PAGE_SIZE, Api
 from generator.runtime.lookup import Place
 from generator.runtime.moments import moment_or_none
 from generator.runtime.record import Record
-from generator.runtime.tasks import Task, id_number, read_tasks, utc_now
+from generator.runtime.tasks import Task, id_number, read_tasks
 
 HISTORY_PAGE = 30
 MOST_TENANTS_IN_A_FILTER = 50
@@ -102,12 +102,6 @@ def recent_deployments(api: Api, places: Sequence[Place], since: Optional[dateti
     return join_tasks(api, recent)
 
 
-def active_deployments(api: Api, place: Place) -> list[Deployment]:
-    """Those executing, cancelling, waiting for a person, or queued and due, oldest first. Scheduled ones are not active."""
-    now = utc_now(api)
-    return [deployment for deployment in living_deployments(api, place) if deployment.task.is_active(now)]
-
-
 def living_deployments(api: Api, place: Place) -> list[Deployment]:
     """Those that have not ended, scheduled ones included, oldest first."""
     items = api.pages("tasks", active="true", **place.task_query())
@@ -120,16 +114,6 @@ def living_deployments(api: Api, place: Place) -> list[Deployment]:
         if place.holds(document)
     ]
     return sorted(found, key=lambda deployment: deployment.number)
-
-
-def find_latest(
-    api: Api, place: Place, wanted: Callable[[Deployment], bool] = lambda deployment: True
-) -> Optional[Deployment]:
-    """The newest `wanted` deployment that has ended and may have changed something."""
-    for deployment in history(api, place):
-        if not deployment.task.is_alive and deployment.began and wanted(deployment):
-            return deployment
-    return None
 
 
 def succeeded_deployments(api: Api, place: Place, channel_id: Optional[str]) -> Iterator[Deployment]:

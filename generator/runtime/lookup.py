@@ -133,15 +133,6 @@ class Place(Record):
         )
 
 
-def find_place(api: Api, project: str, environment: str, tenant: Optional[str]) -> Place:
-    found = find_named(api, "projects", "project", project)
-    return Place(
-        project=found,
-        environment=find_named(api, "environments", "environment", environment),
-        tenant=find_named(api, "tenants", "tenant", tenant) if tenant else None,
-    )
-
-
 def find_channel(api: Api, project: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     channels = "projects/{}/channels".format(project["Id"])
     return find_named(api, channels, "channel of {}".format(project["Name"]), name)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence
 
 from generator.runtime.api import Api
-from generator.runtime.awaited import STEP_GOALS, Awaited, Goal, awaited_table, parse_admitted
+from generator.runtime.awaited import (
+    STEP_GOALS,
+    Awaited,
+    Goal,
+    awaited_table,
+    describe_awaited,
+    parse_admitted,
+)
 from generator.runtime.clauses import Clause, parse_clauses
 from generator.runtime.connection import CONNECTION_GRAMMARS, connect
 from generator.runtime.once import own_queue_time
@@ -13,7 +20,7 @@ from generator.runtime.parameters import Parameters, reads
 from generator.runtime.step import MISCONFIGURED, TIMED_OUT, Step
 from generator.runtime.survey import find_spots
 from generator.runtime.tasks import utc_now
-from generator.runtime.vigil import Vigil, WaitTerms, describe_awaited
+from generator.runtime.vigil import Vigil, WaitTerms
 from generator.runtime.wait_graph import Lookout
 from generator.runtime.waiting import Limits
 
