@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 3
-# digest: sha256:de6082375b468c51ae31854475e1df7019a16558462e1819e5146c9bcbd4d4f7
+# digest: sha256:d37fc245b07c51e83e85954785558f278a853cfe6ba67a7b31fc17159abc4f7c
 
 from __future__ import annotations
 
@@ -5945,6 +5945,10 @@ class Order:
         self.more = more
         self.outputs = outputs
         self.step: Step = parameters.step
+        if not parameters.wait and (more["attempts"] > 1 or isinstance(more["guided_failure"], Guidance)):
+            self.step.fail(
+                MISCONFIGURED, "further attempts and answers to guided failures take a step that waits"
+            )
         self.limits = Limits(parameters.queue_limit, parameters.run_limit)
         self.longest = self.limits.queue + self.limits.run
         self.api = connect(parameters, self.longest if parameters.wait else timedelta())
@@ -6170,6 +6174,8 @@ def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
 def main(parameters: Parameters) -> None:
     more = parameters.more or parse_more({})
     order = Order(parameters, more, OUTPUTS)
+    if more["compare"] == "channel" and parameters.when == ALWAYS:
+        order.step.fail(MISCONFIGURED, "compare = channel says nothing where it is always deployed: see When")
     project = find_named(order.api, "projects", "project", parameters.project)
     channel = find_channel(order.api, project, parameters.channel) if parameters.channel else None
     order.guard(project)

@@ -6,7 +6,7 @@
 # spec: step_templates/redeploy-previous-release.yaml
 # id: 2d1c6a0e-83f7-4b5d-9e24-b6c0d9f3a871
 # revision: 1
-# digest: sha256:3445b3bb20e06c6fe9837a1c9010270e7acaefcd9bc29a8a4485b2d58a5e92d0
+# digest: sha256:55b4c4a9ab6dd79789db1b1531b8f451b9194938fa25eaff23c18bceef6505df
 
 from __future__ import annotations
 
@@ -5269,6 +5269,10 @@ class Order:
         self.more = more
         self.outputs = outputs
         self.step: Step = parameters.step
+        if not parameters.wait and (more["attempts"] > 1 or isinstance(more["guided_failure"], Guidance)):
+            self.step.fail(
+                MISCONFIGURED, "further attempts and answers to guided failures take a step that waits"
+            )
         self.limits = Limits(parameters.queue_limit, parameters.run_limit)
         self.longest = self.limits.queue + self.limits.run
         self.api = connect(parameters, self.longest if parameters.wait else timedelta())

@@ -6,7 +6,7 @@
 # spec: step_templates/run-runbook.yaml
 # id: 0f4d5a37-6c1b-4d8e-a1f0-93b7c2d85e14
 # revision: 2
-# digest: sha256:da6759e56a8e1fe78f4aad6563036d9b20c6a2e27b390fe731f4e4abb99deb7f
+# digest: sha256:593e6372fc8a34ee76812b616d1e5c0c6788b13ac812fcafde810500bd1ab1e2
 
 from __future__ import annotations
 
@@ -5133,6 +5133,10 @@ class Order:
         self.more = more
         self.outputs = outputs
         self.step: Step = parameters.step
+        if not parameters.wait and (more["attempts"] > 1 or isinstance(more["guided_failure"], Guidance)):
+            self.step.fail(
+                MISCONFIGURED, "further attempts and answers to guided failures take a step that waits"
+            )
         self.limits = Limits(parameters.queue_limit, parameters.run_limit)
         self.longest = self.limits.queue + self.limits.run
         self.api = connect(parameters, self.longest if parameters.wait else timedelta())

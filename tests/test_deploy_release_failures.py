@@ -125,6 +125,17 @@ def test_a_lost_answer_to_a_further_attempt_makes_one(stage: Stage) -> None:
     ("more", "error"),
     [
         pytest.param(
+            {"compare": "channel"}, "compare = channel says nothing where it is always deployed", id="idle"
+        ),
+        pytest.param(
+            {"attempts": "2", "wait": False}, "take a step that waits", id="attempts without waiting"
+        ),
+        pytest.param(
+            {"guided_failure": "ignore", "wait": False},
+            "take a step that waits",
+            id="answers without waiting",
+        ),
+        pytest.param(
             {"guided_failure": "retry often"},
             "guided_failure: 'retry often' is none of: on, off, default, abort, ignore, retry 2 then abort",
             id="no rule",
@@ -136,6 +147,7 @@ def test_a_lost_answer_to_a_further_attempt_makes_one(stage: Stage) -> None:
 def test_what_is_no_rule(stage: Stage, more: dict[str, Any], error: str) -> None:
     if "Any" not in stage.scene.projects:
         make(stage, "Any", "success")
-    run = deploy(stage, "Any", **more)
+    waits = more.pop("wait", True)
+    run = stage.run(DEPLOY, {"project": "Any", "more": more, "wait": waits})
     assert error in run.error, run.log
     assert [] == stage.scene.deployments("Any")

@@ -72,6 +72,10 @@ class Order:
         self.more = more
         self.outputs = outputs
         self.step: Step = parameters.step
+        if not parameters.wait and (more["attempts"] > 1 or isinstance(more["guided_failure"], Guidance)):
+            self.step.fail(
+                MISCONFIGURED, "further attempts and answers to guided failures take a step that waits"
+            )
         self.limits = Limits(parameters.queue_limit, parameters.run_limit)
         self.longest = self.limits.queue + self.limits.run
         self.api = connect(parameters, self.longest if parameters.wait else timedelta())

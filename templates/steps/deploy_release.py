@@ -15,10 +15,11 @@ from generator.runtime.lookup import NotFound, find_channel, find_default_channe
 from generator.runtime.markers import sentence_for_people
 from generator.runtime.moments import parse_start
 from generator.runtime.obstacles import Obstacles, update_snapshot, variables_have_changed
-from generator.runtime.once import CLOCK_MARGIN, intention_key
+from generator.runtime.once import ALWAYS, CLOCK_MARGIN, intention_key
 from generator.runtime.options import Option, one_of, parse_names, parse_options, parse_switch
 from generator.runtime.orders import Order, find_obstacles, order_options
 from generator.runtime.parameters import Parameters, reads
+from generator.runtime.step import MISCONFIGURED
 from generator.runtime.tasks import utc_now
 
 OUTPUTS = {
@@ -60,6 +61,8 @@ def parse_more(pairs: Mapping[str, str]) -> Mapping[str, Any]:
 def main(parameters: Parameters) -> None:
     more = parameters.more or parse_more({})
     order = Order(parameters, more, OUTPUTS)
+    if more["compare"] == "channel" and parameters.when == ALWAYS:
+        order.step.fail(MISCONFIGURED, "compare = channel says nothing where it is always deployed: see When")
     project = find_named(order.api, "projects", "project", parameters.project)
     channel = find_channel(order.api, project, parameters.channel) if parameters.channel else None
     order.guard(project)
