@@ -24,7 +24,7 @@ from generator.runtime.transport import HttpAnswer, HttpRequest
 from tests.runtime.runtime_fakes import FakeOctopus, VirtualTime
 from tests.turns import Turns
 
-SEEDS = range(int(os.environ.get("OCTOSTEPS_LOCK_SEEDS", "4")))
+SEEDS = range(int(os.environ.get("OCTOSTEPS_LOCK_SEEDS", "3")))
 LIMIT = timedelta(hours=20)
 ROUGH = Chance(lost=0.1, late=0.05, never=0.05, unreadable=0.03, hidden=0.2)
 
