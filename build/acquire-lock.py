@@ -6,7 +6,7 @@
 # spec: step_templates/acquire-lock.yaml
 # id: 7dc755af-e549-4ba6-9d66-f055c80e2ddb
 # revision: 1
-# digest: sha256:85f4c818a59c4ab587ce8fbce371a26b859d6675e07b3455b9109bb77c6101d8
+# digest: sha256:dcbf5bea68901562dcddc93a0d95d089d3e9f31d72c55d065809f4bfaed4ffce
 
 from __future__ import annotations
 
@@ -1445,12 +1445,15 @@ def best_match(documents: list[Mapping[str, Any]], name: str) -> Optional[Mappin
     return None
 
 
-def absence(what: str, name: str, names: list[str]) -> str:
+def absence(what: str, name: str, names: Sequence[str]) -> str:
+    return f"there is no {what} {name!r} that this account can see ({hint_among(name, names)})"
+
+
+def hint_among(name: str, names: Sequence[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
-    return f"there is no {what} {name!r} that this account can see ({hint})"
+    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
 
 
 def find_space(api: Api, name: str) -> str:

@@ -6,7 +6,7 @@
 # spec: step_templates/cancel-orphans.yaml
 # id: 6e0c7d1b-9a52-4c0e-8f3d-2b7a51c4e9d6
 # revision: 2
-# digest: sha256:77f3be4932122b57a26b4748379bd2b8939666eb4d7a19d429257df886221d44
+# digest: sha256:5984a1b07da9899a97860224f16cbc26a5a86128a3726f20eea9beac5291abc6
 
 from __future__ import annotations
 
@@ -1263,12 +1263,15 @@ def best_match(documents: list[Mapping[str, Any]], name: str) -> Optional[Mappin
     return None
 
 
-def absence(what: str, name: str, names: list[str]) -> str:
+def absence(what: str, name: str, names: Sequence[str]) -> str:
+    return f"there is no {what} {name!r} that this account can see ({hint_among(name, names)})"
+
+
+def hint_among(name: str, names: Sequence[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
-    return f"there is no {what} {name!r} that this account can see ({hint})"
+    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
 
 
 def find_space(api: Api, name: str) -> str:
@@ -1445,12 +1448,16 @@ def read_tasks(api: Api, ids: Iterable[str], *, patience: Optional[float] = None
 
 
 def ask_to_cancel(api: Api, task_id: str) -> Task:
-    """Asks the server to cancel, and leaves the waiting to others; the task as last read. Raises ApiError when it is refused."""
+    """Asks the server to cancel, and leaves the waiting to others; the task as last read. Raises ApiError when it is refused.
+
+    A lost answer or a refusal is decided by looking: a task that has ended needs no cancelling.
+    """
     deadline = api.clock() + LONGEST_CANCEL
     while True:
         task = Task(api.get(f"tasks/{task_id}"))
         if not task.is_alive or task.state == "Cancelling" or api.clock() >= deadline:
             return task
+        # A second cancel of a task in Cancelling used to mark it failed (source: docs, Manually fail a task).
         try:
             api.post(f"tasks/{task_id}/cancel", {})
             return Task(api.get(f"tasks/{task_id}"))

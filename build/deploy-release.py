@@ -6,7 +6,7 @@
 # spec: step_templates/deploy-release.yaml
 # id: c352a529-5018-44c5-9819-6a276f59a1a2
 # revision: 3
-# digest: sha256:d37fc245b07c51e83e85954785558f278a853cfe6ba67a7b31fc17159abc4f7c
+# digest: sha256:46c08db13db0ba59995b8f350c034f4af4b743114093b647d1ad068aeddfb3ff
 
 from __future__ import annotations
 
@@ -1551,12 +1551,15 @@ def best_match(documents: list[Mapping[str, Any]], name: str) -> Optional[Mappin
     return None
 
 
-def absence(what: str, name: str, names: list[str]) -> str:
+def absence(what: str, name: str, names: Sequence[str]) -> str:
+    return f"there is no {what} {name!r} that this account can see ({hint_among(name, names)})"
+
+
+def hint_among(name: str, names: Sequence[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
-    return f"there is no {what} {name!r} that this account can see ({hint})"
+    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
 
 
 def find_space(api: Api, name: str) -> str:
@@ -1739,39 +1742,17 @@ def read_tasks(api: Api, ids: Iterable[str], *, patience: Optional[float] = None
     return {item["Id"]: Task(item) for item in api.by_ids("tasks", list(ids), patience=patience)}
 
 
-def cancel_task(api: Api, task_id: str, *, longest: float = LONGEST_CANCEL) -> Task:
-    """Asks the server to cancel, and waits until the task has ended or `longest` seconds have gone; the task as last read.
+def ask_to_cancel(api: Api, task_id: str) -> Task:
+    """Asks the server to cancel, and leaves the waiting to others; the task as last read. Raises ApiError when it is refused.
 
     A lost answer or a refusal is decided by looking: a task that has ended needs no cancelling.
     """
-    deadline = api.clock() + longest
-    asked = False
-    while True:
-        task = Task(api.get(f"tasks/{task_id}"))
-        left = deadline - api.clock()
-        if not task.is_alive or left <= 0:
-            return task
-        # A second cancel of a task in Cancelling used to mark it failed (source: docs, Manually fail a task).
-        if not asked and task.state != "Cancelling":
-            try:
-                api.post(f"tasks/{task_id}/cancel", {})
-                asked = True
-                continue
-            except LostAnswer as error:
-                api.tell(f"{error}. Looking whether the task was cancelled.")
-            except ApiError as error:
-                if error.status != 429 and Task(api.get(f"tasks/{task_id}")).is_alive:
-                    raise
-        api.sleep(min(CANCEL_INTERVAL, left))
-
-
-def ask_to_cancel(api: Api, task_id: str) -> Task:
-    """Asks the server to cancel, and leaves the waiting to others; the task as last read. Raises ApiError when it is refused."""
     deadline = api.clock() + LONGEST_CANCEL
     while True:
         task = Task(api.get(f"tasks/{task_id}"))
         if not task.is_alive or task.state == "Cancelling" or api.clock() >= deadline:
             return task
+        # A second cancel of a task in Cancelling used to mark it failed (source: docs, Manually fail a task).
         try:
             api.post(f"tasks/{task_id}/cancel", {})
             return Task(api.get(f"tasks/{task_id}"))
@@ -1781,6 +1762,16 @@ def ask_to_cancel(api: Api, task_id: str) -> Task:
             if error.status != 429 and Task(api.get(f"tasks/{task_id}")).is_alive:
                 raise
         api.sleep(CANCEL_INTERVAL)
+
+
+def cancel_task(api: Api, task_id: str, *, longest: float = LONGEST_CANCEL) -> Task:
+    """The same, and waits until the task has ended or `longest` seconds have gone."""
+    deadline = api.clock() + longest
+    task = ask_to_cancel(api, task_id)
+    while task.is_alive and api.clock() < deadline:
+        api.sleep(min(CANCEL_INTERVAL, deadline - api.clock()))
+        task = Task(api.get(f"tasks/{task_id}"))
+    return task
 
 
 # ---- generator/runtime/deployments.py ----
@@ -2123,13 +2114,6 @@ def tenants_with(api: Api, tags: Sequence[str]) -> list[Mapping[str, Any]]:
     if not chosen:
         raise NotFound("no tenant has all of these tags: " + ", ".join(tags))
     return chosen
-
-
-def hint_among(name: str, names: Sequence[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
 
 
 def is_connected(tenant: Mapping[str, Any], project: Mapping[str, Any]) -> bool:
@@ -2955,8 +2939,11 @@ def option_name(written: str) -> str:
 def near_option(name: str, names: Sequence[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else "there are: " + ", ".join(names)
+    known = list(dict.fromkeys(names))
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return "there are: " + ", ".join(known[:20]) if known else "there is none at all"
 
 
 def one_of(*words: str) -> Callable[[str], str]:
@@ -5521,21 +5508,11 @@ def unmet(wishes: Wishes, fitted: Sequence[Fitted]) -> list[str]:
         asked.append(("machines", wishes.machines, "machine in use there", machines))
         asked.append(("exclude_machines", wishes.excluded, "machine in use there", machines))
     return [
-        f"there is no {what} {name!r} ({near_name(name, known)})"
+        f"there is no {what} {name!r} ({near_option(name, known)})"
         for kind, names, what, known in asked
         for name in names
         if (kind, name) not in met
     ]
-
-
-def near_name(name: str, known: Sequence[str]) -> str:
-    import difflib
-
-    names = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return "there are: " + ", ".join(names[:20]) if names else "there is none at all"
 
 
 def inherited(step: Any) -> tuple[Sequence[str], Sequence[str]]:

@@ -6,7 +6,7 @@
 # spec: step_templates/release-lock.yaml
 # id: 636563b2-1608-4b0f-99f2-c8e9af73ee88
 # revision: 1
-# digest: sha256:b82fbad9298c740577af7b8eb407dbad13ca673e21a45afcc1cf8de46a9644f6
+# digest: sha256:89fc7ea9ac92e9ff60e63cc227bb7bdccbdb478273b9085b24e6e322c45fb85f
 
 from __future__ import annotations
 
@@ -1242,12 +1242,15 @@ def best_match(documents: list[Mapping[str, Any]], name: str) -> Optional[Mappin
     return None
 
 
-def absence(what: str, name: str, names: list[str]) -> str:
+def absence(what: str, name: str, names: Sequence[str]) -> str:
+    return f"there is no {what} {name!r} that this account can see ({hint_among(name, names)})"
+
+
+def hint_among(name: str, names: Sequence[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
-    return f"there is no {what} {name!r} that this account can see ({hint})"
+    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
 
 
 def find_space(api: Api, name: str) -> str:

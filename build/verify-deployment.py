@@ -6,7 +6,7 @@
 # spec: step_templates/verify-deployment.yaml
 # id: cbe89e34-e169-4895-b3f5-d21f03eebe63
 # revision: 2
-# digest: sha256:f03236bb227f97799fb1dbb247b7cc4fdaaeed3c3f6f1c1688a6e9bfe5ec1b1f
+# digest: sha256:dbc47ca9e60a52bbd2f5b821e4731de2ad3603e79c1ab8c2fcc56a07e54c37bb
 
 from __future__ import annotations
 
@@ -1262,8 +1262,11 @@ def option_name(written: str) -> str:
 def near_option(name: str, names: Sequence[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else "there are: " + ", ".join(names)
+    known = list(dict.fromkeys(names))
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return "there are: " + ", ".join(known[:20]) if known else "there is none at all"
 
 
 def one_of(*words: str) -> Callable[[str], str]:
@@ -1525,12 +1528,15 @@ def best_match(documents: list[Mapping[str, Any]], name: str) -> Optional[Mappin
     return None
 
 
-def absence(what: str, name: str, names: list[str]) -> str:
+def absence(what: str, name: str, names: Sequence[str]) -> str:
+    return f"there is no {what} {name!r} that this account can see ({hint_among(name, names)})"
+
+
+def hint_among(name: str, names: Sequence[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
-    return f"there is no {what} {name!r} that this account can see ({hint})"
+    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
 
 
 def find_space(api: Api, name: str) -> str:
@@ -2043,13 +2049,6 @@ def tenants_with(api: Api, tags: Sequence[str]) -> list[Mapping[str, Any]]:
     if not chosen:
         raise NotFound("no tenant has all of these tags: " + ", ".join(tags))
     return chosen
-
-
-def hint_among(name: str, names: Sequence[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
 
 
 def is_connected(tenant: Mapping[str, Any], project: Mapping[str, Any]) -> bool:

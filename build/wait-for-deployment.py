@@ -6,7 +6,7 @@
 # spec: step_templates/wait-for-deployment.yaml
 # id: c7f9d6f3-524a-4b5e-9a6d-1fc23dca74cf
 # revision: 2
-# digest: sha256:ea30f6d055a99fbdd1028a1d42f124d01783bf27583f1835b02c68ae2bfba4ca
+# digest: sha256:cd4e88fa2b9891d5ea99e89611e90724424d943c052f18e2528afc7f796a0eef
 
 from __future__ import annotations
 
@@ -1502,12 +1502,15 @@ def best_match(documents: list[Mapping[str, Any]], name: str) -> Optional[Mappin
     return None
 
 
-def absence(what: str, name: str, names: list[str]) -> str:
+def absence(what: str, name: str, names: Sequence[str]) -> str:
+    return f"there is no {what} {name!r} that this account can see ({hint_among(name, names)})"
+
+
+def hint_among(name: str, names: Sequence[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
-    return f"there is no {what} {name!r} that this account can see ({hint})"
+    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
 
 
 def find_space(api: Api, name: str) -> str:
@@ -1830,8 +1833,11 @@ def option_name(written: str) -> str:
 def near_option(name: str, names: Sequence[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else "there are: " + ", ".join(names)
+    known = list(dict.fromkeys(names))
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return "there are: " + ", ".join(known[:20]) if known else "there is none at all"
 
 
 def one_of(*words: str) -> Callable[[str], str]:
@@ -3667,13 +3673,6 @@ def tenants_with(api: Api, tags: Sequence[str]) -> list[Mapping[str, Any]]:
     if not chosen:
         raise NotFound("no tenant has all of these tags: " + ", ".join(tags))
     return chosen
-
-
-def hint_among(name: str, names: Sequence[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
 
 
 def is_connected(tenant: Mapping[str, Any], project: Mapping[str, Any]) -> bool:

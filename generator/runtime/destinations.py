@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Mapping, Optional, Sequence
 
 from generator.runtime.api import Api
-from generator.runtime.lookup import NotFound, Place, absence, find_named
+from generator.runtime.lookup import NotFound, Place, absence, find_named, hint_among
 from generator.runtime.record import Record
 from generator.runtime.step import MISCONFIGURED, StepFailure
 
@@ -209,13 +209,6 @@ def tenants_with(api: Api, tags: Sequence[str]) -> list[Mapping[str, Any]]:
     if not chosen:
         raise NotFound("no tenant has all of these tags: " + ", ".join(tags))
     return chosen
-
-
-def hint_among(name: str, names: Sequence[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
 
 
 def is_connected(tenant: Mapping[str, Any], project: Mapping[str, Any]) -> bool:

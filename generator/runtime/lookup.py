@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Sequence
 
 from generator.runtime.api import Api, ApiError
 from generator.runtime.record import Record
@@ -52,12 +52,15 @@ def best_match(documents: list[Mapping[str, Any]], name: str) -> Optional[Mappin
     return None
 
 
-def absence(what: str, name: str, names: list[str]) -> str:
+def absence(what: str, name: str, names: Sequence[str]) -> str:
+    return f"there is no {what} {name!r} that this account can see ({hint_among(name, names)})"
+
+
+def hint_among(name: str, names: Sequence[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
-    return f"there is no {what} {name!r} that this account can see ({hint})"
+    return "did you mean {}?".format(" or ".join(near)) if near else "none has a similar name"
 
 
 def find_space(api: Api, name: str) -> str:

@@ -43,8 +43,11 @@ def option_name(written: str) -> str:
 def near_option(name: str, names: Sequence[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else "there are: " + ", ".join(names)
+    known = list(dict.fromkeys(names))
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return "there are: " + ", ".join(known[:20]) if known else "there is none at all"
 
 
 def one_of(*words: str) -> Callable[[str], str]:

@@ -84,39 +84,17 @@ def read_tasks(api: Api, ids: Iterable[str], *, patience: Optional[float] = None
     return {item["Id"]: Task(item) for item in api.by_ids("tasks", list(ids), patience=patience)}
 
 
-def cancel_task(api: Api, task_id: str, *, longest: float = LONGEST_CANCEL) -> Task:
-    """Asks the server to cancel, and waits until the task has ended or `longest` seconds have gone; the task as last read.
+def ask_to_cancel(api: Api, task_id: str) -> Task:
+    """Asks the server to cancel, and leaves the waiting to others; the task as last read. Raises ApiError when it is refused.
 
     A lost answer or a refusal is decided by looking: a task that has ended needs no cancelling.
     """
-    deadline = api.clock() + longest
-    asked = False
-    while True:
-        task = Task(api.get(f"tasks/{task_id}"))
-        left = deadline - api.clock()
-        if not task.is_alive or left <= 0:
-            return task
-        # A second cancel of a task in Cancelling used to mark it failed (source: docs, Manually fail a task).
-        if not asked and task.state != "Cancelling":
-            try:
-                api.post(f"tasks/{task_id}/cancel", {})
-                asked = True
-                continue
-            except LostAnswer as error:
-                api.tell(f"{error}. Looking whether the task was cancelled.")
-            except ApiError as error:
-                if error.status != 429 and Task(api.get(f"tasks/{task_id}")).is_alive:
-                    raise
-        api.sleep(min(CANCEL_INTERVAL, left))
-
-
-def ask_to_cancel(api: Api, task_id: str) -> Task:
-    """Asks the server to cancel, and leaves the waiting to others; the task as last read. Raises ApiError when it is refused."""
     deadline = api.clock() + LONGEST_CANCEL
     while True:
         task = Task(api.get(f"tasks/{task_id}"))
         if not task.is_alive or task.state == "Cancelling" or api.clock() >= deadline:
             return task
+        # A second cancel of a task in Cancelling used to mark it failed (source: docs, Manually fail a task).
         try:
             api.post(f"tasks/{task_id}/cancel", {})
             return Task(api.get(f"tasks/{task_id}"))
@@ -126,3 +104,13 @@ def ask_to_cancel(api: Api, task_id: str) -> Task:
             if error.status != 429 and Task(api.get(f"tasks/{task_id}")).is_alive:
                 raise
         api.sleep(CANCEL_INTERVAL)
+
+
+def cancel_task(api: Api, task_id: str, *, longest: float = LONGEST_CANCEL) -> Task:
+    """The same, and waits until the task has ended or `longest` seconds have gone."""
+    deadline = api.clock() + longest
+    task = ask_to_cancel(api, task_id)
+    while task.is_alive and api.clock() < deadline:
+        api.sleep(min(CANCEL_INTERVAL, deadline - api.clock()))
+        task = Task(api.get(f"tasks/{task_id}"))
+    return task

@@ -7,7 +7,7 @@ from typing import Any, Mapping, Sequence
 
 from generator.runtime.api import Api
 from generator.runtime.lookup import Place
-from generator.runtime.options import parse_names
+from generator.runtime.options import near_option, parse_names
 from generator.runtime.record import Record
 
 INHERIT = "inherit"
@@ -183,21 +183,11 @@ def unmet(wishes: Wishes, fitted: Sequence[Fitted]) -> list[str]:
         asked.append(("machines", wishes.machines, "machine in use there", machines))
         asked.append(("exclude_machines", wishes.excluded, "machine in use there", machines))
     return [
-        f"there is no {what} {name!r} ({near_name(name, known)})"
+        f"there is no {what} {name!r} ({near_option(name, known)})"
         for kind, names, what, known in asked
         for name in names
         if (kind, name) not in met
     ]
-
-
-def near_name(name: str, known: Sequence[str]) -> str:
-    import difflib
-
-    names = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return "there are: " + ", ".join(names[:20]) if names else "there is none at all"
 
 
 def inherited(step: Any) -> tuple[Sequence[str], Sequence[str]]:
