@@ -305,8 +305,11 @@ class _Merge:
             self.retype(entry, what, theirs)
         states = (base.select_options, theirs.select_options, mine.select_options)
         if entry.get("type") == "choice" and self.moved(f"{what}: choices", *states):
-            entry["choices"] = _choices(theirs)
-            self.taken.append(f"{what}: choices")
+            if theirs.select_options:
+                entry["choices"] = _choices(theirs)
+                self.taken.append(f"{what}: choices")
+            else:
+                self.left.append(f"{what}: it has no choices there, and one can choose nothing")
         if self.moved(f"{what}: default", base.default, theirs.default, mine.default):
             self.set_default(entry, what, theirs.default or "")
         if self.moved(f"{what}: help", base.help_text, theirs.help_text, mine.help_text):
@@ -318,6 +321,9 @@ class _Merge:
 
     def retype(self, entry: Values, what: str, theirs: TemplateParameter) -> None:
         kind = CONTROLS.get(theirs.control_type)
+        if kind == "choice" and not theirs.select_options:
+            self.left.append(f"{what}: it is a drop-down without choices there")
+            return
         if kind is None:
             self.left.append(f"{what}: its control is {theirs.control_type} there, which no type shows")
             return
@@ -359,6 +365,9 @@ class _Merge:
                 f"{what} was added there with the control {theirs.control_type}, which no type shows"
             )
             return ""
+        if kind == "choice" and not theirs.select_options:
+            self.left.append(f"{what} was added there as a drop-down without choices")
+            return ""
         entry: Values = {"label": theirs.label or name, "type": kind}
         if kind == "choice":
             entry["choices"] = _choices(theirs)
@@ -377,11 +386,12 @@ class _Merge:
     def order(self, entries: Values, keys: Mapping[str, str], base: list[str], theirs: list[str]) -> None:
         """The order in which the form shows the parameters, if people changed it."""
         common = [name for name in base if name in theirs]
+        has_moved = [name for name in theirs if name in base] != common
         wanted = [keys[name] for name in theirs if name in keys and keys[name] in entries]
-        if [name for name in theirs if name in base] != common:
-            self.taken.append("order of the parameters")
-        elif list(entries) == wanted or all(name in base for name in theirs):
+        if [key for key in entries if key in wanted] == wanted or not (has_moved or set(theirs) - set(base)):
             return
+        if has_moved:
+            self.taken.append("order of the parameters")
         rest = [key for key in entries if key not in wanted]
         for index, key in enumerate(list(entries)):
             if key in rest:

@@ -197,7 +197,7 @@ def test_an_oddity_comes_back_as_it_is(odd: dict[str, Any], title: str) -> None:
     assert canonical(odd[title]["given"]) == canonical(odd[title]["built"])
 
 
-EXAMPLES = int(os.environ.get("OCTOSTEPS_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("OCTOSTEPS_EXAMPLES", "40"))
 """How many generated cases each test tries; a soak asks for thousands."""
 
 # --- generated documents -----------------------------------------------------------------------------------------------------
