@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from generator.commands.emulate import import_steps
 from generator.coordination import check_coordination, read_coordination
+from generator.emulator import Emulator
+from generator.emulator.scenario import read_scenario
+from generator.emulator.seeding import Seeding
 from generator.octopus.client import connect
 from tests.scene import known
 
@@ -31,6 +36,7 @@ PAGE = ROOT / "docs" / "coordinating.md"
 NAMES = sorted(file.name.removesuffix(".scenario.yaml") for file in EXAMPLES.glob("*.scenario.yaml"))
 SPEED = "30"
 LONGEST = 90.0
+ONE_AT_A_TIME = threading.Lock()
 
 FILE = re.compile(r"<!-- file: (?P<name>\S+) -->\n```yaml\n(?P<text>.*?)```", re.DOTALL)
 LOG = re.compile(r"<!-- log: (?P<scenario>[\w-]+), (?P<task>[^\n]+) -->\n```\n(?P<text>.*?)```", re.DOTALL)
@@ -93,9 +99,25 @@ def emulated(name: str) -> Iterator[dict[str, str]]:
 Tasks = dict[str, Ended]
 
 
+@contextmanager
+def emulated_here(name: str) -> Iterator[dict[str, str]]:
+    """The same in this process, which takes less time."""
+    with (
+        ONE_AT_A_TIME
+    ):  # Python 3.11 fails to compile in several threads at once, and templates are rendered here
+        wanted = read_scenario(EXAMPLES / f"{name}.scenario.yaml", environ={}, templates=known)
+        emulator = Emulator(speed=float(SPEED), task_cap=wanted.task_cap)
+        Seeding(wanted, emulator).seed(lambda: import_steps(emulator, wanted, root=ROOT))
+    emulator.app.seen.clear()  # what people had made, in the portal
+    with emulator:
+        yield {"url": emulator.url, "apiKey": emulator.api_key}
+        assert not emulator.refused, f"the emulator does not know these requests: {emulator.refused}"
+
+
 def carried_out(name: str) -> Tasks:
     """Every task of the scenario by its description, once all have ended; of several with one description the newest."""
-    with emulated(name) as facts, connect(facts["url"], api_key=facts["apiKey"]) as client:
+    begin = emulated if name == "whole-tasks" else emulated_here
+    with begin(name) as facts, connect(facts["url"], api_key=facts["apiKey"]) as client:
         deadline = time.monotonic() + LONGEST
         tasks = list(client.pages("tasks"))
         while not all(task["IsCompleted"] for task in tasks):
