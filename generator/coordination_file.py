@@ -115,9 +115,17 @@ class _Stocktaking:
         runbooks += [
             str(item["Name"]) for item in self.client.pages(f"projects/{self.project['Id']}/runbooks")
         ]
+        own = self.mine(parse_coordination(self.source)) if self.source else ()
+        branch = next((process.git for process in own if process.runbook is None), None)
         stubs = [
             WantedProcess(
-                project=name, runbook=runbook, steps=(), source=nothing, path=(), file=self.name or ""
+                project=name,
+                runbook=runbook,
+                steps=(),
+                source=nothing,
+                path=(),
+                file=self.name or name_of(self.file),
+                git=None if runbook else branch,
             )
             for runbook in runbooks
         ]

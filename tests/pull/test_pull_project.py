@@ -251,3 +251,25 @@ def test_what_cannot_be_done_is_one_sentence(shop: Shop) -> None:
         pull.run(root=shop.folder, project="Nobody", environ=shop.scene.environ)
     with pytest.raises(Refusal, match="at most one"):
         pulled(shop, Path("a.yaml"), Path("b.yaml"))
+
+
+def test_a_version_controlled_project_is_read_from_the_files_own_branch(shop: Shop, tmp_path: Path) -> None:
+    settings = {
+        "Type": "VersionControlled",
+        "Url": "https://git.example.com/shop.git",
+        "DefaultBranch": "main",
+    }
+    with shop.scene.by_hand() as client:
+        path = f"projects/{shop.scene.projects[shop.name]['Id']}/git/convert"
+        client.post(path, {"VersionControlSettings": settings})
+    file = shop.file(step("db", "after: Announce")).rename(tmp_path / "shop.yaml")
+    apply.run(root=tmp_path, files=[file], environ=shop.scene.environ)
+    file.unlink()
+    assert pulled(shop, file).exit_code == 0
+    assert "after: Announce" in file.read_text()
+    assert_plan_is_empty(shop, file)
+    own = file.read_text().replace("    steps:", "    git: {branch: octosteps/mine}\n    steps:")
+    file.write_text(own)
+    apply.run(root=tmp_path, files=[file], environ=shop.scene.environ)
+    outcome = pulled(shop, file)
+    assert (outcome.exit_code, own) == (0, file.read_text())
