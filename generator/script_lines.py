@@ -162,7 +162,7 @@ def _apply(lines: list[str], places: Sequence[int | None], hunk: Hunk) -> None:
         at = behind
     else:
         at = (ahead if ahead is not None else len(lines) - 1) + 1
-    if not inside and _stands(lines[at:], hunk.lines):
+    if not inside and (_stands(lines[at:], hunk.lines) or _stands(lines[:at][::-1], hunk.lines[::-1])):
         return  # brought in before: what the script does not use the bundle does not hold
     for place in reversed(inside):
         del lines[place]
