@@ -6,7 +6,7 @@
 # spec: step_templates/verify-deployment.yaml
 # id: cbe89e34-e169-4895-b3f5-d21f03eebe63
 # revision: 2
-# digest: sha256:dbc47ca9e60a52bbd2f5b821e4731de2ad3603e79c1ab8c2fcc56a07e54c37bb
+# digest: sha256:afbc12c57a068b19ddb22a4695b9dcf7c6fcc974ee9f71f336f985cc8b4bee4f
 
 from __future__ import annotations
 
@@ -2073,6 +2073,36 @@ def why_not(place: Place) -> str:
     return ""
 
 
+# ---- generator/runtime/markers.py ----
+
+NOBODY = "nobody"
+
+
+class ParentTask(Record):
+    """The task whose step made a child. Task ids are unique on one server only, hence `server`, its address."""
+
+    server: str
+    space: str
+    id: str
+
+    def __str__(self) -> str:
+        """What stands in the marker: `https://octopus.example.com/Spaces-1/ServerTasks-7`, or `nobody` outside a task."""
+        return "/".join(part for part in self if part) or NOBODY
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self.server and self.space and self.id)
+
+
+def own_task(step: Any) -> ParentTask:
+    """The task that runs this step; empty outside Octopus."""
+    task = step.variable("Octopus.Task.Id")
+    if not task:
+        return ParentTask("", "", "")
+    server = step.variable("Octopus.Web.ServerUri").rstrip("/").lower()
+    return ParentTask(server, step.variable("Octopus.Space.Id"), task)
+
+
 # ---- generator/runtime/obstacles.py ----
 
 def defects_of(api: Api, release_id: str) -> list[str]:
@@ -2198,15 +2228,18 @@ def cell_key_of(document: Mapping[str, Any]) -> str:
     return f"{document['ProjectId']} {document['EnvironmentId']} {document.get('TenantId') or ''}".rstrip()
 
 
-def active_at(api: Api, places: Sequence[Place]) -> dict[str, list[Deployment]]:
+def active_at(api: Api, places: Sequence[Place], own_task: str) -> dict[str, list[Deployment]]:
     """Those executing, cancelling, waiting for a person, or queued and due, by cell, oldest first. Scheduled ones are not."""
     now = utc_now(api)
-    found = living_at(api, places)
+    found = living_at(api, places, own_task)
     return {cell: [one for one in some if one.task.is_active(now)] for cell, some in found.items()}
 
 
-def living_at(api: Api, places: Sequence[Place]) -> dict[str, list[Deployment]]:
-    """Those that have not ended, scheduled ones included, by cell, oldest first. Every place has its cell."""
+def living_at(api: Api, places: Sequence[Place], own_task: str) -> dict[str, list[Deployment]]:
+    """Those that have not ended, scheduled ones included, by cell, oldest first. Every place has its cell.
+
+    The own task is no other: a step that looks at its own project means what else there is.
+    """
     found: dict[str, list[Deployment]] = {cell_key(place): [] for place in places}
     if not places:
         return found
@@ -2220,7 +2253,12 @@ def living_at(api: Api, places: Sequence[Place]) -> dict[str, list[Deployment]]:
     # The server filters by one project: of several, the tasks of all are read and sorted out here.
     for item in api.pages("tasks", active="true", name="Deploy", **query):
         task = Task(item)
-        if task.deployment_id and task.is_alive and item.get("ProjectId") in (None, *projects):
+        if (
+            task.id != own_task
+            and task.deployment_id
+            and task.is_alive
+            and item.get("ProjectId") in (None, *projects)
+        ):
             tasks[task.deployment_id] = task
     for document in api.by_ids("deployments", list(tasks)) if tasks else ():
         cell = cell_key_of(document)
@@ -2398,7 +2436,8 @@ def investigate(api: Api, step: Step, subjects: Sequence[Subject], numbers: Rele
     """What is at every place, by some lists for all of them."""
     possible = [subject.spot.place for subject in subjects if not subject.spot.impossible]
     # In this order: one that ends between the two reads is then seen as active, and never overlooked.
-    active = active_at(api, possible)
+    own = own_task(step)
+    active = active_at(api, possible, own.id if own.server == api.url.lower() else "")
     latest = latest_at(api, possible)
     references = latest_at(
         api,

@@ -6,7 +6,7 @@
 # spec: step_templates/wait-for-deployment.yaml
 # id: c7f9d6f3-524a-4b5e-9a6d-1fc23dca74cf
 # revision: 2
-# digest: sha256:cd4e88fa2b9891d5ea99e89611e90724424d943c052f18e2528afc7f796a0eef
+# digest: sha256:79e220eaee5861553ce0616cb91d81903d39c28d942d549210a25da7dbe7dd17
 
 from __future__ import annotations
 
@@ -3810,8 +3810,11 @@ def cell_key_of(document: Mapping[str, Any]) -> str:
     return f"{document['ProjectId']} {document['EnvironmentId']} {document.get('TenantId') or ''}".rstrip()
 
 
-def living_at(api: Api, places: Sequence[Place]) -> dict[str, list[Deployment]]:
-    """Those that have not ended, scheduled ones included, by cell, oldest first. Every place has its cell."""
+def living_at(api: Api, places: Sequence[Place], own_task: str) -> dict[str, list[Deployment]]:
+    """Those that have not ended, scheduled ones included, by cell, oldest first. Every place has its cell.
+
+    The own task is no other: a step that looks at its own project means what else there is.
+    """
     found: dict[str, list[Deployment]] = {cell_key(place): [] for place in places}
     if not places:
         return found
@@ -3825,7 +3828,12 @@ def living_at(api: Api, places: Sequence[Place]) -> dict[str, list[Deployment]]:
     # The server filters by one project: of several, the tasks of all are read and sorted out here.
     for item in api.pages("tasks", active="true", name="Deploy", **query):
         task = Task(item)
-        if task.deployment_id and task.is_alive and item.get("ProjectId") in (None, *projects):
+        if (
+            task.id != own_task
+            and task.deployment_id
+            and task.is_alive
+            and item.get("ProjectId") in (None, *projects)
+        ):
             tasks[task.deployment_id] = task
     for document in api.by_ids("deployments", list(tasks)) if tasks else ():
         cell = cell_key_of(document)
@@ -3998,7 +4006,8 @@ class Vigil:
         if not possible:
             return
         now = utc_now(self.api)
-        living = living_at(self.api, [one.goal.place for one in possible])
+        own = self.waiter.lookout.own if self.waiter.lookout is not None else ""
+        living = living_at(self.api, [one.goal.place for one in possible], own)
         self.numbers.learn(
             [deployment for some in living.values() for deployment in some if deployment.task.is_active(now)]
         )

@@ -213,6 +213,12 @@ def test_warns_with_every_sentence(stage: Stage) -> None:
     assert "Warning: Web in Test is at 2.0.0, wanted 9.9\n" in run.log
 
 
+def test_the_own_deployment_is_no_other(stage: Stage) -> None:
+    """A step may look at its own project, where its own deployment is on its way."""
+    run = stage.run(VERIFY, {"project": "#{Octopus.Project.Name}", "environment": "Test", "state": "any"})
+    assert ("", "True") == (run.error, run.outputs["Verified"])
+
+
 def test_only_tells(stage: Stage) -> None:
     run = stage.run(VERIFY, {"project": "Never", "environment": "Test", "on_mismatch": "tell"})
     assert ("Success", "False") == (run.state, run.outputs["Verified"])

@@ -111,15 +111,18 @@ def cell_key_of(document: Mapping[str, Any]) -> str:
     return f"{document['ProjectId']} {document['EnvironmentId']} {document.get('TenantId') or ''}".rstrip()
 
 
-def active_at(api: Api, places: Sequence[Place]) -> dict[str, list[Deployment]]:
+def active_at(api: Api, places: Sequence[Place], own_task: str) -> dict[str, list[Deployment]]:
     """Those executing, cancelling, waiting for a person, or queued and due, by cell, oldest first. Scheduled ones are not."""
     now = utc_now(api)
-    found = living_at(api, places)
+    found = living_at(api, places, own_task)
     return {cell: [one for one in some if one.task.is_active(now)] for cell, some in found.items()}
 
 
-def living_at(api: Api, places: Sequence[Place]) -> dict[str, list[Deployment]]:
-    """Those that have not ended, scheduled ones included, by cell, oldest first. Every place has its cell."""
+def living_at(api: Api, places: Sequence[Place], own_task: str) -> dict[str, list[Deployment]]:
+    """Those that have not ended, scheduled ones included, by cell, oldest first. Every place has its cell.
+
+    The own task is no other: a step that looks at its own project means what else there is.
+    """
     found: dict[str, list[Deployment]] = {cell_key(place): [] for place in places}
     if not places:
         return found
@@ -133,7 +136,12 @@ def living_at(api: Api, places: Sequence[Place]) -> dict[str, list[Deployment]]:
     # The server filters by one project: of several, the tasks of all are read and sorted out here.
     for item in api.pages("tasks", active="true", name="Deploy", **query):
         task = Task(item)
-        if task.deployment_id and task.is_alive and item.get("ProjectId") in (None, *projects):
+        if (
+            task.id != own_task
+            and task.deployment_id
+            and task.is_alive
+            and item.get("ProjectId") in (None, *projects)
+        ):
             tasks[task.deployment_id] = task
     for document in api.by_ids("deployments", list(tasks)) if tasks else ():
         cell = cell_key_of(document)

@@ -129,7 +129,8 @@ class Vigil:
         if not possible:
             return
         now = utc_now(self.api)
-        living = living_at(self.api, [one.goal.place for one in possible])
+        own = self.waiter.lookout.own if self.waiter.lookout is not None else ""
+        living = living_at(self.api, [one.goal.place for one in possible], own)
         self.numbers.learn(
             [deployment for some in living.values() for deployment in some if deployment.task.is_active(now)]
         )

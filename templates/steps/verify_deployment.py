@@ -19,6 +19,7 @@ from generator.runtime.conditions import (
 )
 from generator.runtime.connection import CONNECTION_GRAMMARS, connect
 from generator.runtime.deployments import Deployment, ReleaseNumbers
+from generator.runtime.markers import own_task
 from generator.runtime.moments import moment_or_none
 from generator.runtime.obstacles import defects_of
 from generator.runtime.once import own_queue_time
@@ -121,7 +122,8 @@ def investigate(api: Api, step: Step, subjects: Sequence[Subject], numbers: Rele
     """What is at every place, by some lists for all of them."""
     possible = [subject.spot.place for subject in subjects if not subject.spot.impossible]
     # In this order: one that ends between the two reads is then seen as active, and never overlooked.
-    active = active_at(api, possible)
+    own = own_task(step)
+    active = active_at(api, possible, own.id if own.server == api.url.lower() else "")
     latest = latest_at(api, possible)
     references = latest_at(
         api,
