@@ -154,7 +154,10 @@ def fingerprint(action: ActionDocument) -> str:
         action.get("ActionType"),
         {name: text for name, value in (action.get("Properties") or {}).items() if (text := text_of(value))},
         *(
-            [{k: v for k, v in item.items() if k != "Id" and v} for item in action.get(kind) or ()]
+            [
+                {k: v for k, v in item.items() if k != "Id" and v}
+                for item in cast(Document, action).get(kind) or ()
+            ]
             for kind in ("Packages", "GitDependencies")
         ),
     ]
