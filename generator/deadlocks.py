@@ -203,6 +203,8 @@ def waits_of(process: WantedProcess, environment: str, specs: Mapping[str, Spec]
                 yield make(path=("with", "lock"), lock=lock, is_shared=is_shared(step, specs))
         else:
             goals = list(goals_of(step, environment, specs))
+            if step.template == WAIT:  # which never means the running deployment itself
+                goals = [goal for goal in goals if goal.node != node]
             if goals:
                 yield make(path=("with", "project"), goals=goals)
 

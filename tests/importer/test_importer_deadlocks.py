@@ -152,6 +152,7 @@ HARMLESS: dict[str, Steps] = {
         "A": [take("L"), give_back("L"), deploy("B")],
         "B": [take("L"), give_back("L")],
     },
+    "what else there is of the own project": {"A": [wait("A", until="idle")]},
     "a shared lock": {
         "A": [take("L", mode="shared by up to 3"), deploy("B"), give_back("L")],
         "B": [take("L", mode="shared by up to 3"), give_back("L")],
